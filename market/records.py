@@ -1,0 +1,228 @@
+"""The signed records of the market, and nothing about how they travel.
+
+All are immutable. Times are UTC milliseconds since the epoch; prices are nanotokens per GPU-second; amounts are
+token units (see ``money``). Unknown fields of a newer peer are ignored on reading, but its bytes are kept
+verbatim, so its signature still verifies. Bounds on every field are enforced while decoding: a record that
+exists is in range.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
+"""An Ed25519 public key: the name of a node."""
+Id = Annotated[bytes, Meta(min_length=16, max_length=16)]
+"""A random identifier chosen by its author."""
+Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Address = Annotated[bytes, Meta(min_length=20, max_length=20)]
+"""An account on the settlement chain."""
+Millis = Annotated[int, Meta(ge=0, le=2**53)]
+Count = Annotated[int, Meta(ge=0, le=1_000_000)]
+Price = Annotated[int, Meta(ge=0, le=10**15)]
+Word = Annotated[str, Meta(max_length=64)]
+Line = Annotated[str, Meta(max_length=512)]
+
+
+class Settlement(Struct, frozen=True, kw_only=True):
+    """Where a provider wants to be paid. A requester trades only with offers that name its own escrow."""
+
+    chain_id: Annotated[int, Meta(ge=1, le=2**53)]
+    escrow: Address
+    payee: Address
+
+
+class PaymentTerms(Struct, frozen=True, kw_only=True):
+    """The rhythm of payment. Exposure of either side is at most the price of ``tick_ms + grace_ms``."""
+
+    tick_ms: Annotated[int, Meta(ge=200, le=3_600_000)] = 10_000
+    grace_ms: Annotated[int, Meta(ge=200, le=3_600_000)] = 15_000
+    fund_within_ms: Annotated[int, Meta(ge=500, le=3_600_000)] = 60_000
+    start_within_ms: Annotated[int, Meta(ge=1_000, le=86_400_000)] = 900_000
+    final_within_ms: Annotated[int, Meta(ge=1_000, le=86_400_000)] = 300_000
+
+
+class Offer(Struct, frozen=True, kw_only=True):
+    """A provider's posted ask: one machine class, its free slots and its price.
+
+    A *slot* is what is sold: one GPU with its fixed share of CPU, memory and disk, or, where ``gpu`` is ``"none"``,
+    such a share without a GPU. ``version`` grows with every change; the newest version replaces the older ones.
+    """
+
+    provider: Key
+    machine: Word
+    version: Annotated[int, Meta(ge=1, le=2**53)]
+    issued_at: Millis
+    expires_at: Millis
+    gpu: Word
+    simulated: bool = False
+    free_slots: Annotated[int, Meta(ge=0, le=4096)]
+    total_slots: Annotated[int, Meta(ge=1, le=4096)]
+    vram_mib: Count = 0
+    cpu_milli: Count
+    memory_mib: Annotated[int, Meta(ge=0, le=2**31)]
+    disk_mib: Annotated[int, Meta(ge=0, le=2**31)]
+    price: Price
+    region: Word = ""
+    runtimes: Annotated[tuple[Word, ...], Meta(max_length=8)] = ("runc",)
+    isolation: Word = "container"
+    driver: Word = ""
+    cuda_milli: Count = 0
+    images: Annotated[tuple[Annotated[str, Meta(max_length=80)], ...], Meta(max_length=16)] = ()
+    addresses: Annotated[tuple[Annotated[str, Meta(max_length=256)], ...], Meta(max_length=8)] = ()
+    settlement: Settlement
+    terms: PaymentTerms = PaymentTerms()
+
+
+class Requirements(Struct, frozen=True, kw_only=True):
+    """What a job needs from an offer. Empty sets and zeros mean "any". Amounts are per slot."""
+
+    gpus: Annotated[tuple[Word, ...], Meta(max_length=32)] = ()
+    slots: Annotated[int, Meta(ge=1, le=4096)] = 1
+    vram_mib: Count = 0
+    vram_max_mib: Count = 0
+    cpu_milli: Count = 0
+    memory_mib: Annotated[int, Meta(ge=0, le=2**31)] = 0
+    disk_mib: Annotated[int, Meta(ge=0, le=2**31)] = 0
+    regions: Annotated[tuple[Word, ...], Meta(max_length=64)] = ()
+    runtime: Word = ""
+    cuda_milli: Count = 0
+    min_reputation: Annotated[int, Meta(ge=0, le=1000)] = 0
+    allow_simulated: bool = False
+
+
+class InputFile(Struct, frozen=True, kw_only=True):
+    """One tar stream the requester sends: unpacked under ``target``, checked against size and hash first."""
+
+    target: Line
+    size: Annotated[int, Meta(ge=0, le=2**40)]
+    sha256: Digest
+
+
+class JobSpec(Struct, frozen=True, kw_only=True):
+    """What shall run. Travels only to the provider that won; everyone else sees its hash."""
+
+    image: Line
+    command: Annotated[tuple[Annotated[str, Meta(max_length=131_072)], ...], Meta(max_length=1024)]
+    env: Annotated[dict[str, Annotated[str, Meta(max_length=32_768)]], Meta(max_length=256)] = {}
+    requirements: Requirements = Requirements()
+    network: Word = "none"
+    inputs: Annotated[tuple[InputFile, ...], Meta(max_length=256)] = ()
+    outputs: Annotated[tuple[Line, ...], Meta(max_length=64)] = ()
+    shm_mib: Count = 64
+    max_duration_ms: Annotated[int, Meta(ge=1_000, le=31 * 86_400_000)]
+
+
+class Bid(Struct, frozen=True, kw_only=True):
+    """A requester's job request, as gossiped. It never carries the maximum price, image, command or secrets."""
+
+    requester: Key
+    bid_id: Id
+    requirements: Requirements
+    strategy: Word = "lowest_cost"
+    spec_hash: Digest
+    issued_at: Millis
+    expires_at: Millis
+
+
+class Award(Struct, frozen=True, kw_only=True):
+    """The requester's choice: "this bid takes that offer at the price on its tag"."""
+
+    requester: Key
+    provider: Key
+    bid_id: Id
+    machine: Word
+    offer_id: Digest
+    offer_version: Annotated[int, Meta(ge=1, le=2**53)]
+    price: Price
+    slots: Annotated[int, Meta(ge=1, le=4096)]
+    spec_hash: Digest
+    max_duration_ms: Annotated[int, Meta(ge=1_000, le=31 * 86_400_000)]
+    chain_id: Annotated[int, Meta(ge=1, le=2**53)]
+    escrow: Address
+    payer: Address
+    signer: Address
+    payee: Address
+    terms: PaymentTerms
+    transcript: Digest
+    issued_at: Millis
+    expires_at: Millis
+
+
+class Lease(Struct, frozen=True, kw_only=True):
+    """The agreement: the provider's signature over the requester's signed award.
+
+    ``fencing`` grows with every lease of a machine: of two leases on one slot the higher number is the later.
+    """
+
+    provider: Key
+    lease_id: Id
+    award: Annotated[bytes, Meta(max_length=8192)]
+    slots: Annotated[tuple[Annotated[int, Meta(ge=0, le=4095)], ...], Meta(min_length=1, max_length=4096)]
+    fencing: Annotated[int, Meta(ge=1, le=2**53)]
+    granted_at: Millis
+
+
+class RefusalReason(StrEnum):
+    """Why a provider does not honour an award. Each is expected in normal trade."""
+
+    UNKNOWN_OFFER = "unknown_offer"
+    STALE_PRICE = "stale_price"
+    NO_CAPACITY = "no_capacity"
+    EXPIRED = "expired"
+    NOT_ADMITTED = "not_admitted"
+    BAD_SPEC = "bad_spec"
+    DRAINING = "draining"
+    WRONG_SETTLEMENT = "wrong_settlement"
+
+
+class Refusal(Struct, frozen=True, kw_only=True):
+    """A provider's "no", with what is true now so that the requester's book improves by it."""
+
+    provider: Key
+    bid_id: Id
+    reason: RefusalReason
+    detail: Line = ""
+    free_slots: Annotated[int, Meta(ge=0, le=4096)] = 0
+    version: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    price: Price = 0
+
+
+class ExitReason(StrEnum):
+    """Why a job stopped, as shown to its owner. ``OK`` and ``ERROR`` are the program's own doing."""
+
+    OK = "ok"
+    ERROR = "error"
+    OOM = "oom"
+    TIME_LIMIT = "time_limit"
+    CANCELLED = "cancelled"
+    IMAGE = "image"
+    START_FAILED = "start_failed"
+    UNPAID = "unpaid"
+    DRAINED = "drained"
+    LOST = "lost"
+
+
+class UsageReport(Struct, frozen=True, kw_only=True):
+    """The provider's signed meter reading: cumulative, numbered, chained by hash to the report before it.
+
+    ``amount`` is what this lease owes in all, :func:`market.money.amount_due` of ``gpu_ms`` at the award's price.
+    ``previous`` is the digest of the report before, 32 zero bytes for the first.
+    """
+
+    provider: Key
+    lease_id: Id
+    sequence: Annotated[int, Meta(ge=1, le=2**53)]
+    previous: Digest
+    measured_at: Millis
+    started_at: Millis
+    gpu_ms: Annotated[int, Meta(ge=0, le=2**53)]
+    cpu_ms: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    memory_peak_mib: Annotated[int, Meta(ge=0, le=2**31)] = 0
+    amount: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    final: bool = False
+    exit_reason: Word = ""
+    exit_code: Annotated[int, Meta(ge=-1, le=255)] = -1

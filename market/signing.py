@@ -1,0 +1,124 @@
+"""Who said it: Ed25519 signatures over canonical records, and the type that proves a check took place.
+
+A :class:`Verified` can only be made by :func:`sign` or :func:`verify`; code that asks for one cannot be handed
+something unchecked. Each kind of record signs under its own domain, so an offer never passes for an award.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from market import codec
+from market.errors import PeerFault
+from market.records import Award, Bid, Lease, Offer, Refusal, UsageReport
+
+R = TypeVar("R", Offer, Bid, Award, Lease, Refusal, UsageReport)
+
+_AUTHOR_FIELD: dict[type, str] = {
+    Offer: "provider",
+    Bid: "requester",
+    Award: "requester",
+    Lease: "provider",
+    Refusal: "provider",
+    UsageReport: "provider",
+}
+_SEAL = object()
+
+
+class Verified(Generic[R]):
+    """A record whose signature was checked, with the exact bytes that were signed.
+
+    Attributes:
+        record: the decoded record.
+        signer: the Ed25519 public key that signed, always the author the record names.
+        id: BLAKE2b-256 of the signed body; the name of this very version of the record.
+        raw: the envelope as received, to be stored and forwarded verbatim.
+    """
+
+    __slots__ = ("id", "raw", "record", "signer")
+
+    def __init__(self, seal: object, record: R, signer: bytes, body: bytes, raw: bytes) -> None:
+        if seal is not _SEAL:
+            raise TypeError("only sign() and verify() make a Verified record")
+        self.record: R = record
+        self.signer = signer
+        self.id = digest(body)
+        self.raw = raw
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Verified) and self.raw == other.raw
+
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
+    def __repr__(self) -> str:
+        return f"Verified({self.record!r})"
+
+
+class Signer:
+    """A node's signing key. Holds the private half; never prints it."""
+
+    def __init__(self, private_key: Ed25519PrivateKey) -> None:
+        self._private_key = private_key
+        self.key: bytes = private_key.public_key().public_bytes_raw()
+
+    @classmethod
+    def from_seed(cls, seed: bytes) -> Signer:
+        """Make a signer from a 32-byte Ed25519 seed."""
+        return cls(Ed25519PrivateKey.from_private_bytes(seed))
+
+    def sign(self, record: R) -> Verified[R]:
+        """Sign a record that names this key as its author.
+
+        Raises:
+            ValueError: the record names another author.
+        """
+        kind = type(record)
+        if getattr(record, _AUTHOR_FIELD[kind]) != self.key:
+            raise ValueError(f"this key is not the author of the {kind.__name__}")
+        body = codec.pack_record(record)
+        signature = self._private_key.sign(_domain(kind) + body)
+        raw = codec.pack({"body": body, "key": self.key, "sig": signature})
+        return Verified(_SEAL, record, self.key, body, raw)
+
+
+def verify(raw: bytes, kind: type[R], *, limit: int = codec.MAX_RECORD) -> Verified[R]:
+    """Check an envelope and return the record in it. Cheap checks come first: size, form, bounds, then signature.
+
+    Raises:
+        PeerFault: anything at all is wrong with it.
+    """
+    envelope = codec.unpack_record(raw, _Envelope, limit=limit)
+    record = codec.unpack_record(envelope.body, kind, limit=limit)
+    if getattr(record, _AUTHOR_FIELD[kind]) != envelope.key:
+        raise PeerFault(f"a {kind.__name__} signed by somebody else than its author", code="wrong_author")
+    try:
+        Ed25519PublicKey.from_public_bytes(envelope.key).verify(envelope.sig, _domain(kind) + envelope.body)
+    except (InvalidSignature, ValueError):
+        raise PeerFault(f"bad signature on a {kind.__name__}", code="bad_signature") from None
+    return Verified(_SEAL, record, envelope.key, envelope.body, raw)
+
+
+def digest(*parts: bytes) -> bytes:
+    """BLAKE2b-256 of the parts joined. The hash used for every identifier in the market."""
+    return hashlib.blake2b(b"".join(parts), digest_size=32).digest()
+
+
+def spec_hash(spec: msgspec.Struct, salt: bytes) -> bytes:
+    """The commitment to a job spec in a bid. The salt keeps a guessed spec from being confirmed by its hash."""
+    return digest(b"computefabric/spec/1\0", salt, codec.pack_record(spec))
+
+
+class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    body: bytes
+    key: bytes
+    sig: bytes
+
+
+def _domain(kind: type[Any]) -> bytes:
+    return f"computefabric/{kind.__name__.lower()}/1\0".encode()

@@ -1,0 +1,48 @@
+"""Every topic, protocol id, size and time limit that two nodes must agree on, on one page.
+
+Changing a line here is changing the protocol: raise the number in its name.
+"""
+
+from __future__ import annotations
+
+# --- gossip: one message is a batch, a canonical MessagePack list of signed envelopes ------------------------------
+TOPIC_OFFERS = "cfab/1/offers"
+TOPIC_BIDS = "cfab/1/bids"
+MAX_GOSSIP_BYTES = 64 * 1024
+MAX_BATCH_RECORDS = 64
+
+# --- requests: one canonical MessagePack request, one response ------------------------------------------------------
+PROTOCOL_PEERS = "/cfab/peers/1"
+"""→ nothing · ← addresses of peers the introducer knows."""
+PROTOCOL_BOOK = "/cfab/book/1"
+"""→ nothing · ← the live offers of the answering node; how a late joiner catches up."""
+PROTOCOL_AWARD = "/cfab/award/1"
+"""→ signed award, job spec, salt · ← signed lease or signed refusal."""
+PROTOCOL_REPORT = "/cfab/report/1"
+"""provider → requester: signed usage report · ← voucher or typed refusal."""
+PROTOCOL_CLOSE = "/cfab/close/1"
+"""requester → provider: proposed final cumulative · ← the provider's consent signature."""
+PROTOCOL_CANCEL = "/cfab/cancel/1"
+"""requester → provider: stop this lease · ← its stage."""
+
+# --- streams ---------------------------------------------------------------------------------------------------------
+PROTOCOL_INPUTS = "/cfab/inputs/1"
+PROTOCOL_OUTPUTS = "/cfab/outputs/1"
+PROTOCOL_LOGS = "/cfab/logs/1"
+
+MAX_REQUEST = 512 * 1024
+MAX_RESPONSE = 1024 * 1024
+MAX_TRANSFER = 8 * 1024**3
+CHUNK = 256 * 1024
+
+REQUEST_TIMEOUT_S = 10.0
+AWARD_TIMEOUT_S = 5.0
+STREAM_IDLE_TIMEOUT_S = 60.0
+
+# --- rules of the market ---------------------------------------------------------------------------------------------
+OFFER_TTL_MS = 60_000
+OFFER_REFRESH_MS = 20_000
+HONOUR_OLD_TAG_MS = 5_000
+"""A price stays honoured this long after a newer version of the offer appeared (DESIGN §3.1)."""
+MAX_CLOCK_SKEW_MS = 60_000
+MAX_AWARD_TRIES = 8
