@@ -1,0 +1,85 @@
+"""The constraints of a job, as an ordered list of named rules. An offer is feasible when every rule holds.
+
+The list is shared by matching (does it hold?), by ``explain`` (which rules fail?) and by the provider, which checks
+again when an award arrives. One rule, one function, one name that users see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from market.records import Offer, Requirements
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """What a requester keeps to itself and never gossips: its price cap, its friends and foes, its escrow.
+
+    ``max_price`` is in nanotokens per GPU-second; ``allow`` empty means everybody.
+    """
+
+    max_price: int
+    chain_id: int
+    escrow: bytes
+    allow: tuple[bytes, ...] = ()
+    deny: tuple[bytes, ...] = ()
+
+
+class Candidate(Struct, frozen=True, kw_only=True):
+    """An offer with what we know about it that is not in it."""
+
+    offer: Offer
+    free_slots: int
+    reputation: int = 1000
+
+
+Rule = Callable[[Candidate, Requirements, Limits], bool]
+
+RULES: tuple[tuple[str, Rule], ...] = (
+    (
+        "settlement",
+        lambda c, r, m: c.offer.settlement.chain_id == m.chain_id and c.offer.settlement.escrow == m.escrow,
+    ),
+    ("simulated", lambda c, r, m: r.allow_simulated or not c.offer.simulated),
+    ("gpu", lambda c, r, m: not r.gpus or any(_same_model(c.offer.gpu, wanted) for wanted in r.gpus)),
+    ("vram", lambda c, r, m: c.offer.vram_mib >= r.vram_mib and c.offer.vram_mib <= (r.vram_max_mib or 2**40)),
+    ("slots", lambda c, r, m: c.free_slots >= r.slots),
+    ("cpu", lambda c, r, m: c.offer.cpu_milli >= r.cpu_milli),
+    ("memory", lambda c, r, m: c.offer.memory_mib >= r.memory_mib),
+    ("disk", lambda c, r, m: c.offer.disk_mib >= r.disk_mib),
+    ("price", lambda c, r, m: c.offer.price <= m.max_price),
+    ("region", lambda c, r, m: not r.regions or any(_within(c.offer.region, region) for region in r.regions)),
+    ("runtime", lambda c, r, m: not r.runtime or r.runtime in c.offer.runtimes),
+    ("cuda", lambda c, r, m: c.offer.cuda_milli >= r.cuda_milli),
+    ("reputation", lambda c, r, m: c.reputation >= r.min_reputation),
+    ("allow", lambda c, r, m: not m.allow or c.offer.provider in m.allow),
+    ("deny", lambda c, r, m: c.offer.provider not in m.deny),
+)
+
+
+def failures(candidate: Candidate, requirements: Requirements, limits: Limits) -> list[str]:
+    """Names of the rules that fail, in the order of :data:`RULES`; empty when feasible."""
+    return [name for name, holds in RULES if not holds(candidate, requirements, limits)]
+
+
+def is_feasible(candidate: Candidate, requirements: Requirements, limits: Limits) -> bool:
+    """Whether every rule holds. Stops at the first that does not."""
+    return all(holds(candidate, requirements, limits) for _, holds in RULES)
+
+
+def _same_model(offered: str, wanted: str) -> bool:
+    return _plain(offered) == _plain(wanted)
+
+
+def _plain(model: str) -> str:
+    """``NVIDIA GeForce RTX 4090`` and ``rtx4090`` are one model: people and drivers spell it differently."""
+    word = "".join(ch for ch in model.lower() if ch.isalnum())
+    for prefix in ("nvidia", "geforce"):
+        word = word.removeprefix(prefix)
+    return word
+
+
+def _within(region: str, wanted: str) -> bool:
+    """``eu-west`` lies in ``eu``: regions are words joined by dashes, from large to small."""
+    return region == wanted or region.startswith(wanted + "-")
