@@ -40,7 +40,13 @@ def unpack(raw: bytes, *, limit: int = MAX_RECORD) -> Any:
     try:
         value = msgpack.unpackb(raw, raw=False, strict_map_key=True)
         canonical = pack(value)
-    except (ValueError, TypeError, OverflowError, msgpack.exceptions.UnpackException, RecursionError) as error:
+    except (
+        ValueError,
+        TypeError,
+        OverflowError,
+        msgpack.exceptions.UnpackException,
+        RecursionError,
+    ) as error:
         raise PeerFault(f"not canonical MessagePack: {error}", code="undecodable") from None
     if canonical != raw:
         raise PeerFault("bytes are not the canonical encoding", code="not_canonical")

@@ -77,9 +77,7 @@ _NUMERIC: dict[str, tuple[str, Callable[[Candidate], int], bool]] = {
 """Rule → the field that relaxes it, the offer's own value, and whether the smallest (not the largest) is nearest."""
 
 
-def _relax(
-    rule: str, blocked: list[Candidate], requirements: Requirements, limits: Limits
-) -> Change | None:
+def _relax(rule: str, blocked: list[Candidate], requirements: Requirements, limits: Limits) -> Change | None:
     value: int | str | bool
     if rule in _NUMERIC:
         field, read, smallest = _NUMERIC[rule]

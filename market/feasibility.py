@@ -43,7 +43,10 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ),
     ("simulated", lambda c, r, m: r.allow_simulated or not c.offer.simulated),
     ("gpu", lambda c, r, m: not r.gpus or any(_same_model(c.offer.gpu, wanted) for wanted in r.gpus)),
-    ("vram", lambda c, r, m: c.offer.vram_mib >= r.vram_mib and c.offer.vram_mib <= (r.vram_max_mib or 2**40)),
+    (
+        "vram",
+        lambda c, r, m: c.offer.vram_mib >= r.vram_mib and c.offer.vram_mib <= (r.vram_max_mib or 2**40),
+    ),
     ("slots", lambda c, r, m: c.free_slots >= r.slots),
     ("cpu", lambda c, r, m: c.offer.cpu_milli >= r.cpu_milli),
     ("memory", lambda c, r, m: c.offer.memory_mib >= r.memory_mib),

@@ -69,7 +69,9 @@ def parse_hourly_price(text: str, *, round_up: bool) -> int:
     amount, slash, unit = text.strip().partition("/")
     if not slash or unit not in ("h", "gpu-h"):
         raise InvalidRequest(
-            code="price_unit", message=f"'{text}' is not a price per hour", fix="write it as for example 0.35/h"
+            code="price_unit",
+            message=f"'{text}' is not a price per hour",
+            fix="write it as for example 0.35/h",
         )
     per_second = _decimal(amount, "price") * NANO_PER_TOKEN / 3600
     price = int(per_second.to_integral_value(rounding=ROUND_CEILING if round_up else ROUND_FLOOR))

@@ -1,0 +1,152 @@
+"""Usage reports: how a provider writes one, and what a requester demands before it pays.
+
+The requester believes only its own clock. A report may not claim more GPU-milliseconds than have passed here since
+the lane was funded; once the first report came, not more than since then. That bounds what a lying meter can take
+to the tolerance below.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from market import money
+from market.lease import LeaseState
+from market.records import UsageReport
+from market.signing import Verified, digest
+
+CLOCK_TOLERANCE_MS = 2_000
+"""How far a meter may run ahead of the requester's own stopwatch: scheduling delays and message travel time."""
+FIRST_PREVIOUS = bytes(32)
+
+
+class ReportRefusal(StrEnum):
+    """Why a requester does not pay on a report."""
+
+    WRONG_LEASE = "wrong_lease"
+    BROKEN_CHAIN = "broken_chain"
+    WRONG_AMOUNT = "wrong_amount"
+    OVER_METERED = "over_metered"
+    WENT_BACKWARDS = "went_backwards"
+    OVER_CAP = "over_cap"
+    LEASE_OVER = "lease_over"
+    OUTPUTS_PENDING = "outputs_pending"
+    NOT_FUNDED = "not_funded"
+
+
+class ReportChain(Struct, frozen=True, kw_only=True):
+    """Where the chain of reports of a lease stands: the last accepted one and the requester's stopwatch.
+
+    ``first_seen_at`` and ``first_gpu_ms`` anchor the stopwatch at the first report, by the requester's clock.
+    """
+
+    sequence: int = 0
+    head: bytes = FIRST_PREVIOUS
+    gpu_ms: int = 0
+    first_seen_at: int = 0
+    first_gpu_ms: int = 0
+    final: bool = False
+
+
+def judge_report(
+    report: Verified[UsageReport],
+    chain: ReportChain,
+    state: LeaseState,
+    *,
+    lease_id: bytes,
+    funded_at: int,
+    now: int,
+) -> ReportRefusal | None:
+    """None when the report is to be paid, else the reason why not.
+
+    Args:
+        report: signature already verified; that its author is the lease's provider is checked by the caller.
+        chain: the reports accepted so far.
+        state: the lease as this side knows it.
+        lease_id: the lease this chain belongs to.
+        funded_at: when, by our clock, the lane was funded: no container started before.
+        now: our clock, UTC milliseconds.
+    """
+    record = report.record
+    if record.lease_id != lease_id:
+        return ReportRefusal.WRONG_LEASE
+    if record.sequence != chain.sequence + 1 or record.previous != chain.head:
+        return ReportRefusal.BROKEN_CHAIN
+    if record.gpu_ms < chain.gpu_ms:
+        return ReportRefusal.WENT_BACKWARDS
+    if record.amount != money.amount_due(state.price, record.gpu_ms):
+        return ReportRefusal.WRONG_AMOUNT
+    if record.amount > state.cap:
+        return ReportRefusal.OVER_CAP
+    if record.gpu_ms > _most(chain, state.slots, funded_at=funded_at, now=now):
+        return ReportRefusal.OVER_METERED
+    return None
+
+
+def extend(chain: ReportChain, report: Verified[UsageReport], now: int) -> ReportChain:
+    """The chain after an accepted report."""
+    record = report.record
+    first = chain.sequence == 0
+    return ReportChain(
+        sequence=record.sequence,
+        head=report.id,
+        gpu_ms=record.gpu_ms,
+        first_seen_at=now if first else chain.first_seen_at,
+        first_gpu_ms=record.gpu_ms if first else chain.first_gpu_ms,
+        final=record.final,
+    )
+
+
+def metered_gpu_ms(state: LeaseState, now: int) -> int:
+    """GPU-milliseconds to bill: the engine's wall time of the container, less pauses, times the slots.
+
+    Never above the agreed maximum duration, whatever the stop took.
+    """
+    if not state.started_at:
+        return 0
+    end = state.finished_at or now
+    paused = state.paused_ms + (max(0, end - state.paused_at) if state.paused_at else 0)
+    wall = min(max(0, end - state.started_at - paused), state.max_duration_ms)
+    return max(state.gpu_ms, wall * state.slots)
+
+
+def write_report(
+    state: LeaseState,
+    *,
+    provider: bytes,
+    lease_id: bytes,
+    chain: ReportChain,
+    now: int,
+    cpu_ms: int = 0,
+    memory_peak_mib: int = 0,
+    final: bool = False,
+) -> UsageReport:
+    """The provider's next report: the meter reading now, chained to the last one that was paid."""
+    gpu_ms = max(metered_gpu_ms(state, now), chain.gpu_ms)
+    return UsageReport(
+        provider=provider,
+        lease_id=lease_id,
+        sequence=chain.sequence + 1,
+        previous=chain.head,
+        measured_at=now,
+        started_at=state.started_at,
+        gpu_ms=gpu_ms,
+        cpu_ms=cpu_ms,
+        memory_peak_mib=memory_peak_mib,
+        amount=money.amount_due(state.price, gpu_ms),
+        final=final,
+        exit_reason=str(state.exit_reason or "") if final else "",
+        exit_code=state.exit_code if final else -1,
+    )
+
+
+def receipt_id(report_id: bytes, voucher_row: bytes) -> bytes:
+    """The name of a receipt: what was used, as signed by the provider, and what was paid, as signed by the payer."""
+    return digest(b"computefabric/receipt/1\0", report_id, voucher_row)
+
+
+def _most(chain: ReportChain, slots: int, *, funded_at: int, now: int) -> int:
+    if chain.sequence == 0:
+        return slots * (max(0, now - funded_at) + CLOCK_TOLERANCE_MS)
+    return chain.first_gpu_ms + slots * (max(0, now - chain.first_seen_at) + CLOCK_TOLERANCE_MS)
