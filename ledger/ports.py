@@ -125,11 +125,15 @@ class Journal(Protocol):
     """Append-only facts plus a small table of latest values. What :meth:`append` returned from survives kill -9 and
     power loss. All entries of one call, and its ``put``, become durable together or not at all."""
 
-    async def append(self, entries: Sequence[NewEntry], put: dict[str, bytes] | None = None) -> list[JournalEntry]:
+    async def append(
+        self, entries: Sequence[NewEntry], put: dict[str, bytes] | None = None, *, urgent: bool = False
+    ) -> list[JournalEntry]:
         """Make the entries durable, and set ``put`` keys in the value table, in one transaction.
 
+        ``urgent`` entries (a voucher in hand) may use the room that is kept back for a full disk.
+
         Raises:
-            Unavailable: the disk is full or failing; nothing was written.
+            Unavailable: the disk is full (code ``disk_full``) or failing; nothing was written.
         """
         ...
 
