@@ -1,7 +1,8 @@
-"""Who this node is: its Ed25519 node key, its voucher session key, and the peer id that follows from the first.
+"""Who this node is: its Ed25519 node key, its voucher session key, and the peer id that follows from the
+first.
 
-The node key signs market records *and* is the libp2p identity, so a peer's market key can be read off its peer id.
-The wallet is in ``wallet``. Nothing here ever prints a secret.
+The node key signs market records *and* is the libp2p identity, so a peer's market key can be read off its
+peer id. The wallet is in ``wallet``. Nothing here ever prints a secret.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from market.signing import Signer
 _KEY_BYTES = 32
 _SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 _IDENTITY_MULTIHASH = bytes([0x00, 0x24, 0x08, 0x01, 0x12, 0x20])
-"""An identity multihash of 36 bytes: the protobuf PublicKey{Type: Ed25519, Data: 32 bytes} (libp2p peer-ids spec)."""
+"""An identity multihash of 36 bytes: the protobuf PublicKey{Type: Ed25519, Data: 32 bytes} (libp2p peer-
+ids spec)."""
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _PEER_ID_LETTERS = 52
 
@@ -41,7 +43,8 @@ def load_session_key(path: Path) -> bytes:
 
 
 def key_of_seed(seed: bytes) -> bytes:
-    """The Ed25519 public key (32 bytes) that names the node holding ``seed``, on the network and in the market."""
+    """The Ed25519 public key (32 bytes) that names the node holding ``seed``, on the network and in the
+    market."""
     return Signer.from_seed(seed).key
 
 
@@ -57,7 +60,8 @@ def peer_id_of(key: bytes) -> str:
 
 
 def key_of_peer_id(text: str) -> bytes:
-    """The Ed25519 public key inside a peer id text. Peers with other kinds of keys cannot trade and are refused.
+    """The Ed25519 public key inside a peer id text. Peers with other kinds of keys cannot trade and are
+    refused.
 
     Raises:
         InvalidRequest: not the base58 text of an Ed25519 peer id.

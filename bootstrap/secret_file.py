@@ -1,7 +1,7 @@
 """Files that hold secrets: made whole or not at all, never overwritten by chance, never readable by others.
 
-A file with wider permissions is refused, not quietly repaired: it may already have been copied. Nothing here ever
-prints what a file holds.
+A file with wider permissions is refused, not quietly repaired: it may already have been copied. Nothing here
+ever prints what a file holds.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def create_secret(path: Path, data: bytes) -> bool:
 
 
 def replace_secret(path: Path, data: bytes) -> None:
-    """Replace the file in one step, mode 0600: a crash leaves the old content or the new, never half of one."""
+    """Replace the file in one step, mode 0600: a crash leaves the old content or the new, never half of
+    one."""
     temporary = _write_beside(path, data)
     try:
         os.replace(temporary, path)

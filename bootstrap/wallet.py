@@ -1,7 +1,8 @@
-"""The wallet file: the account that holds the money, encrypted with a password (Web3 Secret Storage, version 3).
+"""The wallet file: the account that holds the money, encrypted with a password (Web3 Secret Storage, version
+3).
 
-Only funding and settling need it; a running lease is paid with the session key. It never prints the key, and never
-overwrites a wallet.
+Only funding and settling need it; a running lease is paid with the session key. It never prints the key, and
+never overwrites a wallet.
 """
 
 from __future__ import annotations

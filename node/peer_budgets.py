@@ -1,8 +1,9 @@
 """How much trouble each peer may still make, and which peers are banned. Pure: time comes in as an argument.
 
-Two kinds of allowance per peer. *Rates* are token buckets: talking faster than its rate costs a peer the message,
-nothing more. *Trust* is a small store of points that broken rules use up; when it is empty the peer is banned for a
-while. Everything is bounded: a stranger can make new keys for nothing, so forgetting the calmest peer must be cheap.
+Two kinds of allowance per peer. *Rates* are token buckets: talking faster than its rate costs a peer the
+message, nothing more. *Trust* is a small store of points that broken rules use up; when it is empty the peer
+is banned for a while. Everything is bounded: a stranger can make new keys for nothing, so forgetting the
+calmest peer must be cheap.
 """
 
 from __future__ import annotations
