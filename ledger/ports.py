@@ -87,6 +87,14 @@ class Chain(Protocol):
         """A mined transaction by hash, or None while unknown or pending."""
         ...
 
+    async def unmined(self) -> int:
+        """How many transactions of our account were sent and are not mined yet.
+
+        A crash or a lost answer leaves us not knowing whether a deposit was sent: while one may be on its way,
+        nothing is sent again.
+        """
+        ...
+
     async def deposit(self, payee: bytes, signer: bytes, amount: int) -> Transaction:
         """Fund our own lane. Approves the token first when the allowance is short."""
         ...

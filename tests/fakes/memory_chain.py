@@ -73,9 +73,7 @@ class MemoryChain:
         exit_delay_s: the escrow's exit window.
     """
 
-    def __init__(
-        self, clock: Clock, *, chain_id: int = 31337, exit_delay_s: int = 3600, block_ms: int = 1000
-    ) -> None:
+    def __init__(self, clock: Clock, *, chain_id: int = 31337, exit_delay_s: int = 3600, block_ms: int = 1000) -> None:
         self.domain = Domain(chain_id, hashlib.sha256(b"escrow").digest()[:20])
         self.exit_delay_s = exit_delay_s
         self.block_ms = block_ms
@@ -138,6 +136,11 @@ class MemoryChain:
         self._pending.append((self.head_number() + 1, _Pending(hash, sender, gas, effect)))
         return hash
 
+    def unmined(self, sender: bytes) -> int:
+        """How many transactions of ``sender`` wait in the pool."""
+        self._now()
+        return sum(1 for _, pending in self._pending if pending.sender == sender)
+
     def seconds_to_block(self, number: int) -> float:
         return max(0, self._start_ms + number * self.block_ms - self._clock.now_ms()) / 1000
 
@@ -167,9 +170,7 @@ class MemoryChain:
         first = sum(1 for e in state.events if e.block == state.block)
         for index, (kind, arguments) in enumerate(events, first):
             state.events.append(
-                LedgerEvent(
-                    kind=kind, block=state.block, index=index, transaction=pending.hash, arguments=arguments
-                )
+                LedgerEvent(kind=kind, block=state.block, index=index, transaction=pending.hash, arguments=arguments)
             )
 
     def _time_s(self, number: int) -> int:
@@ -180,9 +181,9 @@ class MemoryChainView:
     """The ``Chain`` port of one account.
 
     Attributes:
-        offline: while True every call raises ``Unavailable``. answers_to_lose: so many of the next sends
-        reach the chain but raise ``Unavailable``: the case in which a
-            node that simply tries again pays twice.
+        offline: while True every call raises ``Unavailable``.
+        answers_to_lose: so many of the next sends reach the chain but raise ``Unavailable``. This is the
+            case in which a node that simply tries again pays twice.
     """
 
     def __init__(self, world: MemoryChain, account: bytes, confirmations: int) -> None:
@@ -225,6 +226,10 @@ class MemoryChainView:
         found = self._world.state_at(self._world.head_number()).mined.get(transaction)
         return found[0] if found else None
 
+    async def unmined(self) -> int:
+        await self._reach()
+        return self._world.unmined(self.account)
+
     async def deposit(self, payee: bytes, signer: bytes, amount: int) -> Transaction:
         if await self.token_balance(self.account) < amount:
             raise InvalidRequest("the account holds fewer tokens than the deposit needs", code="tokens_short")
@@ -237,14 +242,10 @@ class MemoryChainView:
         return await self._send(gas, lambda m, now: m.redeem_many(payee, kept))
 
     async def start_exit(self, payee: bytes, signer: bytes) -> Transaction:
-        return await self._send(
-            _GAS["start_exit"], lambda m, now: m.start_exit(self.account, payee, signer, now)
-        )
+        return await self._send(_GAS["start_exit"], lambda m, now: m.start_exit(self.account, payee, signer, now))
 
     async def cancel_exit(self, payee: bytes, signer: bytes) -> Transaction:
-        return await self._send(
-            _GAS["cancel_exit"], lambda m, now: m.cancel_exit(self.account, payee, signer)
-        )
+        return await self._send(_GAS["cancel_exit"], lambda m, now: m.cancel_exit(self.account, payee, signer))
 
     async def finish_exit(self, key: LaneKey) -> Transaction:
         return await self._send(_GAS["finish_exit"], lambda m, now: m.finish_exit(key, now))
