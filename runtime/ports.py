@@ -105,6 +105,15 @@ class ImageFailure(Exception):
         self.reason = reason
 
 
+class ContainerLost(Exception):
+    """The lease's container was started once and is no longer there (removed by hand, engine reset). It is never
+    run a second time: a job that half ran twice may have spent or sent something twice."""
+
+    def __init__(self, lease_id: str) -> None:
+        super().__init__(f"the container of lease {lease_id} was started and is gone")
+        self.lease_id = lease_id
+
+
 class ContainerEngine(Protocol):
     """Runs at most one container per lease. Every call has a time limit and raises ``market.errors.Unavailable``
     when the engine does not answer. Every call may be repeated: its meaning is "make sure that …"."""
@@ -122,17 +131,39 @@ class ContainerEngine(Protocol):
         """
         ...
 
-    async def ensure_created(self, spec: ContainerSpec) -> None: ...
+    async def ensure_created(self, spec: ContainerSpec) -> None:
+        """Make sure a container of this lease exists, in any phase.
+
+        Raises:
+            ContainerLost: it was started before and has vanished.
+            market.errors.InvalidRequest: the spec asks for what this engine does not give.
+        """
+        ...
+
     async def put_files(self, lease_id: str, target: str, tar_path: str) -> None:
         """Unpack a checked tar file under ``target`` inside the created, not yet started container."""
         ...
 
-    async def ensure_started(self, lease_id: str) -> ContainerState: ...
+    async def ensure_started(self, lease_id: str) -> ContainerState:
+        """Start it unless it already ran. A start the engine refuses gives ``phase="exited"`` with ``error``.
+
+        Raises:
+            ContainerLost: no container of this lease exists.
+        """
+        ...
+
     async def state(self, lease_id: str) -> ContainerState | None:
         """None when no container of this lease exists."""
         ...
 
-    async def wait_exit(self, lease_id: str) -> ContainerState: ...
+    async def wait_exit(self, lease_id: str) -> ContainerState:
+        """Wait for the end of a started container.
+
+        Raises:
+            ContainerLost: no container of this lease exists (any more).
+        """
+        ...
+
     async def usage(self, lease_id: str) -> Usage: ...
     async def ensure_paused(self, lease_id: str) -> None: ...
     async def ensure_resumed(self, lease_id: str) -> None: ...
