@@ -142,6 +142,12 @@ def chain_seen(found: LaneOnChain, at_ms: int) -> ChainSeen:
     )
 
 
+def same_view(books: LaneBooks, seen: ChainSeen) -> bool:
+    """Whether the books already show the lane like this."""
+    known = (books.balance, books.claimed, books.exit_at, books.epoch)
+    return books.seen_at_ms > 0 and known == (seen.balance, seen.claimed, seen.exit_at, seen.epoch)
+
+
 def summarise(books: LaneBooks) -> LaneSummary:
     """The lane for the wallet view."""
     return LaneSummary(
