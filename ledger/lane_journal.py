@@ -60,6 +60,9 @@ class LaneJournal:
     def lanes(self) -> list[LaneKey]:
         return sorted(self._books)
 
+    def knows(self, lane: LaneKey) -> bool:
+        return lane in self._books
+
     def books(self, lane: LaneKey) -> LaneBooks:
         """The lane's books; empty ones for a lane that has none yet."""
         return self._books.get(lane) or LaneBooks(lane=lane)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from ledger.lane import LaneBooks, LeaseAccount
+from ledger.lane import MAX_OPEN_LEASES, LaneBooks, LeaseAccount
 from ledger.lane_facts import AmountVouched, Fact, LateVoucherTaken, LeaseCovered
 from ledger.voucher import Voucher
 from market.errors import PeerFault
@@ -35,6 +35,22 @@ def shortfall(books: LaneBooks, account: LeaseAccount) -> int:
 def cover_possible(books: LaneBooks, account: LeaseAccount) -> int:
     """The most of its cap that the lease can have covered from the deposit as it stands; at least its present cover."""
     return max(account.cover, min(account.cap, account.cover + max(books.free, 0)))
+
+
+def has_room(books: LaneBooks, account: LeaseAccount) -> bool:
+    """Whether the lease is open on the lane or may still be opened there."""
+    return books.lease(account.lease_id) is not None or len(books.leases) < MAX_OPEN_LEASES
+
+
+def view_good_until_ms(books: LaneBooks, exit_delay_s: int) -> int:
+    """Payee: until when the lane's balance cannot have fallen below what the books show, UTC milliseconds.
+
+    Only an exit takes money out without our consent, and it takes ``exit_delay_s`` from its start. Half of that is
+    left as a margin for the chain's clock and ours.
+    """
+    if books.exit_at:
+        return books.exit_at * 1000 - exit_delay_s * 500
+    return books.seen_at_ms + exit_delay_s * 500 if books.seen_at_ms else 0
 
 
 def cumulative_for(books: LaneBooks, account: LeaseAccount, amount: int) -> int:

@@ -1,0 +1,295 @@
+"""The payee's money book: admits leases against confirmed deposits, keeps vouchers, turns them into money.
+
+It must never count money that is not signed for, never promise one deposit to two leases, and never return from
+:meth:`Payee.accept` before the voucher is on disk: a voucher that is lost is work that was given away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
+
+import trio
+
+from ledger.lane import LaneBooks, LaneSummary, LeaseAccount, chain_seen, same_view, summarise
+from ledger.lane_facts import (
+    MAX_BOOKED,
+    CloseConsented,
+    Fact,
+    LeaseClosed,
+    LeaseCovered,
+    LeaseOpened,
+    TransactionMined,
+)
+from ledger.lane_journal import ClosedLease, LaneJournal
+from ledger.lane_rules import cover_possible, facts_of_late_voucher, facts_of_voucher, has_room, view_good_until_ms
+from ledger.ports import Chain, Journal, LaneKey, LaneOnChain, Transaction
+from ledger.voucher import Domain, Voucher, check_voucher, close_digest, decode_voucher
+from market.errors import InvalidRequest, PeerFault
+
+MAX_ROWS = 500
+"""Vouchers in one redemption; more would near the gas limit of a transaction."""
+MAX_CONSENT_S = 3600
+"""A close consent may not bind us for longer: no lease is admitted on the lane while it is alive."""
+
+_REORG_MARGIN_S = 60
+"""A reorg may bring back a chain time at which a consent was still alive."""
+
+
+class Wallet(Protocol):
+    """The account that is paid. ``sign`` gives a compact signature (64 bytes) over a 32-byte digest."""
+
+    @property
+    def address(self) -> bytes: ...
+    def sign(self, digest: bytes) -> bytes: ...
+
+
+class Payee:
+    """Is paid for leases by vouchers.
+
+    Args:
+        chain: the settlement chain as seen by the account that redeems.
+        wallet: the account that is paid.
+        now_ms: UTC milliseconds; also the age of what we know of a lane.
+        confirmations: blocks on top of a deposit before it counts.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        journal: Journal,
+        wallet: Wallet,
+        now_ms: Callable[[], int],
+        *,
+        confirmations: int = 1,
+    ) -> None:
+        self._chain = chain
+        self._wallet = wallet
+        self._now_ms = now_ms
+        self._confirmations = confirmations
+        self._domain = Domain(chain.chain_id, chain.escrow)
+        self._lanes = LaneJournal(journal, "paid", self._domain, now_ms)
+        self._redeeming = trio.StrictFIFOLock()
+
+    async def load(self) -> None:
+        """Read the books as the last run left them. Before anything else, and safe to repeat."""
+        await self._lanes.load()
+
+    def summary(self) -> tuple[LaneSummary, ...]:
+        """All lanes as last seen, for the wallet view."""
+        return tuple(summarise(self._lanes.books(lane)) for lane in self._lanes.lanes())
+
+    def owed_cumulative(self, lane: LaneKey) -> int:
+        """What the lane's newest voucher is for: the contract's ``claimed`` once all is paid."""
+        return self._lanes.books(lane).signed
+
+    async def lane_on_chain(self, lane: LaneKey) -> LaneOnChain:
+        """The lane as the chain has it: money as deep as confirmed, a running exit as soon as it is seen."""
+        async with self._lanes.locks(lane).books:
+            return await self._observe(lane)
+
+    async def admit(
+        self,
+        lease_id: bytes,
+        lane: LaneKey,
+        cap: int,
+        first_tick: int | None = None,
+        confirmations: int | None = None,
+    ) -> bool:
+        """Whether the lane's confirmed deposit covers this lease beside all that is owed and promised on it.
+
+        True sets the lease's cap aside as far as the deposit reaches, for good. May be asked again at any time.
+
+        Args:
+            cap: the most the lease may ever cost.
+            first_tick: at least this much of the cap must be covered; without it all of it.
+            confirmations: blocks on top of the deposit, instead of the payee's own.
+
+        Raises:
+            PeerFault: ``wrong_lane``: the lane does not pay us.
+            InvalidRequest: the lease is known with other terms, or is over.
+        """
+        if lane.payee != self._wallet.address:
+            raise PeerFault("the lane pays somebody else", code="wrong_lane")
+        if not 0 <= cap <= MAX_BOOKED:
+            raise InvalidRequest(f"a lease cannot cost {cap} units", code="bad_cap")
+        least = cap if first_tick is None else min(first_tick, cap)
+        async with self._lanes.locks(lane).books:
+            account = await self._account(lease_id, lane, cap)
+            latest = await self._observe(lane, confirmations)
+            books = self._lanes.books(lane)
+            if latest.exit_at or not has_room(books, account) or await self._close_may_come(books, latest):
+                return False
+            cover = cover_possible(books, account)
+            if cover < least:
+                return False
+            facts: list[Fact] = [] if books.lease(lease_id) else [LeaseOpened(lease_id=lease_id, cap=cap)]
+            if cover > account.cover:
+                facts.append(LeaseCovered(lease_id=lease_id, cover=cover))
+            if facts:
+                await self._lanes.record(lane, *facts)
+            return True
+
+    async def accept(self, lease_id: bytes, amount: int, voucher: Voucher | bytes) -> None:
+        """Take a voucher that pays ``amount`` in all for the lease. On disk when this returns; a replay is a no-op.
+
+        Works while the chain is away as long as what we know of the lane is young enough to be still true.
+
+        Args:
+            voucher: the voucher, or its encoding as received.
+
+        Raises:
+            PeerFault: ``not_admitted``, ``wrong_lane``, ``over_cap``, ``too_small``, ``over_balance``, ``over_cover``
+                or one of :func:`ledger.voucher.check_voucher`'s; nothing changed.
+            Unavailable: the journal could not write, or the deposit had to be checked and the chain is away.
+        """
+        voucher = decode_voucher(voucher) if isinstance(voucher, bytes) else voucher
+        # First of all: an unsigned claim must not make us ask the chain.
+        check_voucher(self._domain, voucher)
+        ended = await self._lanes.closed_lease(lease_id)
+        lane = ended.lane if ended else self._lanes.lane_of(lease_id)
+        if lane is None:
+            raise PeerFault("no such lease is admitted", code="not_admitted")
+        async with self._lanes.locks(lane).books:
+            ended = await self._lanes.closed_lease(lease_id)
+            facts = await self._judge(lane, partial(_facts, lease_id, ended, amount, voucher))
+            if facts:
+                await self._lanes.record(lane, *facts, urgent=True)
+
+    async def release(self, lease_id: bytes) -> None:
+        """The lease is over: its unused cover is free again. Nothing happens for an unknown lease."""
+        lane = self._lanes.lane_of(lease_id)
+        if lane is None:
+            return
+        async with self._lanes.locks(lane).books:
+            if self._lanes.books(lane).lease(lease_id):
+                await self._lanes.record(lane, LeaseClosed(lease_id=lease_id), urgent=True)
+
+    async def redeem(self, lanes: Sequence[LaneKey] | None = None) -> Transaction | None:
+        """Turn the newest voucher of each lane into money, the most valuable first, at most :data:`MAX_ROWS`.
+
+        Args:
+            lanes: only these; all of them by default.
+
+        Returns:
+            The transaction, or None when nothing would be paid. Safe to repeat: the contract pays a voucher once.
+        """
+        async with self._redeeming:
+            vouchers = await self._worth_redeeming(self._lanes.lanes() if lanes is None else lanes)
+            if not vouchers:
+                return None
+            mined = await self._chain.redeem_many(self._wallet.address, [one.row() for one in vouchers])
+            fact = TransactionMined(
+                purpose="redeem", transaction=mined.hash, block=mined.block, succeeded=mined.succeeded
+            )
+            for voucher in vouchers:
+                async with self._lanes.locks(voucher.lane).books:
+                    await self._lanes.record(voucher.lane, fact)
+                    await self._observe(voucher.lane)
+            return mined
+
+    async def consent_close(self, lane: LaneKey, cumulative: int, deadline_s: int) -> bytes:
+        """Our signature that the lane may close at ``cumulative`` until ``deadline_s`` (UTC seconds).
+
+        Until then, or until the lane has closed, no lease is admitted on it: its payer could close under it.
+
+        Raises:
+            PeerFault: ``wrong_lane``, ``lane_in_use``, ``too_small`` (we hold a voucher for more), ``over_balance``,
+                ``nothing_held`` or ``bad_deadline``.
+        """
+        async with self._lanes.locks(lane).books:
+            latest = await self._observe(lane)
+            books = self._lanes.books(lane)
+            if lane.payee != self._wallet.address:
+                raise PeerFault("the lane pays somebody else", code="wrong_lane")
+            if books.leases:
+                raise PeerFault("a lease is still paid from this lane", code="lane_in_use")
+            if cumulative < books.signed:
+                raise PeerFault(f"closing at {cumulative}, owed are {books.signed}", code="too_small")
+            if cumulative > books.balance:
+                raise PeerFault(f"closing at {cumulative}, held are {books.balance}", code="over_balance")
+            if books.balance <= books.claimed:
+                raise PeerFault("the lane holds nothing", code="nothing_held")
+            now_s = (await self._chain.head()).timestamp
+            if not now_s < deadline_s <= now_s + MAX_CONSENT_S:
+                raise PeerFault("the deadline is past or too far away", code="bad_deadline")
+            digest = close_digest(self._domain, lane, epoch=latest.epoch, cumulative=cumulative, deadline_s=deadline_s)
+            # An older consent may outlive this one; the later deadline is what binds us.
+            if books.consent and books.consent.epoch == latest.epoch:
+                deadline_s = max(deadline_s, books.consent.deadline_s)
+            fact = CloseConsented(epoch=latest.epoch, cumulative=cumulative, deadline_s=deadline_s)
+            await self._lanes.record(lane, fact)
+            return self._wallet.sign(digest)
+
+    async def _judge(self, lane: LaneKey, decide: Callable[[LaneBooks], list[Fact]]) -> list[Fact]:
+        """Decide on what we know of the lane, and ask the chain only if that is too old or the deposit too small."""
+        if self._now_ms() < view_good_until_ms(self._lanes.books(lane), self._chain.exit_delay_s):
+            try:
+                return decide(self._lanes.books(lane))
+            except PeerFault as fault:
+                if fault.code not in ("over_balance", "over_cover"):
+                    raise
+        await self._observe(lane)
+        return decide(self._lanes.books(lane))
+
+    async def _account(self, lease_id: bytes, lane: LaneKey, cap: int) -> LeaseAccount:
+        known_lane = self._lanes.lane_of(lease_id)
+        if known_lane is None:
+            if await self._lanes.closed_lease(lease_id):
+                raise InvalidRequest("this lease is over", code="lease_over")
+            return LeaseAccount(lease_id=lease_id, cap=cap)
+        account = self._lanes.books(known_lane).lease(lease_id)
+        if known_lane != lane or account is None or account.cap != cap:
+            raise InvalidRequest("this lease is admitted with other terms", code="lease_differs")
+        return account
+
+    async def _close_may_come(self, books: LaneBooks, latest: LaneOnChain) -> bool:
+        consent = books.consent
+        if consent is None or consent.epoch != latest.epoch:
+            return False
+        return (await self._chain.head()).timestamp <= consent.deadline_s + _REORG_MARGIN_S
+
+    async def _worth_redeeming(self, lanes: Sequence[LaneKey]) -> list[Voucher]:
+        gains: list[tuple[int, Voucher]] = []
+        for lane in lanes:
+            books = self._lanes.books(lane)
+            if not books.signature or books.signed <= books.claimed:
+                continue
+            found = await self._chain.lane(lane)
+            gain = min(books.signed, found.balance) - found.claimed
+            if gain > 0:
+                gains.append((gain, Voucher(lane, books.signed, books.signature)))
+        gains.sort(key=lambda one: (-one[0], one[1].lane))
+        return [voucher for _, voucher in gains[:MAX_ROWS]]
+
+    async def _observe(self, lane: LaneKey, confirmations: int | None = None) -> LaneOnChain:
+        """Read the lane into the books. The caller holds its ``books`` lock.
+
+        Money counts as deep as confirmed; a loss of it, an exit or a close counts as soon as it is seen.
+        """
+        depth = self._confirmations if confirmations is None else confirmations
+        latest = await self._chain.lane(lane)
+        confirmed = await self._chain.lane(lane, confirmations=depth) if depth else latest
+        view = LaneOnChain(
+            balance=min(latest.balance, confirmed.balance),
+            claimed=confirmed.claimed,
+            exit_at=latest.exit_at,
+            epoch=latest.epoch,
+        )
+        books = self._lanes.books(lane)
+        seen = chain_seen(view, self._now_ms())
+        aged = seen.at_ms - books.seen_at_ms > self._chain.exit_delay_s * 250
+        if (self._lanes.knows(lane) or view.balance) and (aged or not same_view(books, seen)):
+            await self._lanes.record(lane, seen)
+        return view
+
+
+def _facts(lease_id: bytes, ended: ClosedLease | None, amount: int, voucher: Voucher, books: LaneBooks) -> list[Fact]:
+    if ended:
+        account = LeaseAccount(lease_id=lease_id, cap=ended.cap, amount=ended.amount)
+        return facts_of_late_voucher(books, account, amount, voucher)
+    open_account = books.lease(lease_id)
+    if open_account is None:
+        raise PeerFault("no such lease is admitted", code="not_admitted")
+    return facts_of_voucher(books, open_account, amount, voucher)
