@@ -1,5 +1,4 @@
-"""Who this node is: its Ed25519 node key, its voucher session key, and the peer id that follows from the
-first.
+"""Who this node is: its Ed25519 node key, its voucher session key, and the peer id the former implies.
 
 The node key signs market records *and* is the libp2p identity, so a peer's market key can be read off its
 peer id. The wallet is in ``wallet``. Nothing here ever prints a secret.
@@ -18,8 +17,7 @@ from market.signing import Signer
 _KEY_BYTES = 32
 _SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 _IDENTITY_MULTIHASH = bytes([0x00, 0x24, 0x08, 0x01, 0x12, 0x20])
-"""An identity multihash of 36 bytes: the protobuf PublicKey{Type: Ed25519, Data: 32 bytes} (libp2p peer-
-ids spec)."""
+"""An identity multihash of 36 bytes: the protobuf PublicKey{Type: Ed25519, Data} (libp2p specs, peer-ids)."""
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _PEER_ID_LETTERS = 52
 
@@ -43,16 +41,13 @@ def load_session_key(path: Path) -> bytes:
 
 
 def key_of_seed(seed: bytes) -> bytes:
-    """The Ed25519 public key (32 bytes) that names the node holding ``seed``, on the network and in the
-    market."""
+    """The Ed25519 public key (32 bytes) that names the node holding ``seed``."""
     return Signer.from_seed(seed).key
 
 
 def peer_id_of(key: bytes) -> str:
     """The libp2p peer id text (``12D3Koo…``) of an Ed25519 public key of 32 bytes."""
-    if len(key) != _KEY_BYTES:
-        raise ValueError("an Ed25519 public key has 32 bytes")
-    number, text = int.from_bytes(_IDENTITY_MULTIHASH + key, "big"), ""
+    number, text = int.from_bytes(multihash_of(key), "big"), ""
     while number:
         number, digit = divmod(number, 58)
         text = _BASE58[digit] + text
@@ -60,8 +55,7 @@ def peer_id_of(key: bytes) -> str:
 
 
 def key_of_peer_id(text: str) -> bytes:
-    """The Ed25519 public key inside a peer id text. Peers with other kinds of keys cannot trade and are
-    refused.
+    """The Ed25519 public key inside a peer id text. Peers with keys of other kinds cannot trade.
 
     Raises:
         InvalidRequest: not the base58 text of an Ed25519 peer id.
@@ -77,6 +71,19 @@ def key_of_peer_id(text: str) -> bytes:
             fix="a peer id starts with 12D3Koo and has 52 letters; copy it whole from the other node",
         )
     return key
+
+
+def multihash_of(key: bytes) -> bytes:
+    """The binary peer id, as libp2p messages carry it, of an Ed25519 public key of 32 bytes."""
+    if len(key) != _KEY_BYTES:
+        raise ValueError("an Ed25519 public key has 32 bytes")
+    return _IDENTITY_MULTIHASH + key
+
+
+def key_of_multihash(multihash: bytes) -> bytes | None:
+    """The key inside a binary peer id, or ``None`` when it is not the id of an Ed25519 key."""
+    key = multihash[len(_IDENTITY_MULTIHASH) :]
+    return key if len(key) == _KEY_BYTES and multihash_of(key) == multihash else None
 
 
 def random_scalar() -> bytes:

@@ -23,9 +23,7 @@ _MAX_KEYSTORE_BYTES = 16 * 1024
 _MAX_SCRYPT_N = 2**20
 
 
-def create_wallet(
-    path: Path, password: str, *, private_key: bytes | None = None, scrypt_n: int = SCRYPT_N
-) -> bytes:
+def create_wallet(path: Path, password: str, *, private_key: bytes | None = None, scrypt_n: int = SCRYPT_N) -> bytes:
     """Write a new wallet, mode 0600, and return the 20 bytes of its account.
 
     Args:
@@ -39,9 +37,7 @@ def create_wallet(
     """
     key = random_scalar() if private_key is None else private_key
     if not is_scalar(key):
-        raise InvalidRequest(
-            "that is not a private key", code="bad_key", fix="a private key has 64 hex digits"
-        )
+        raise InvalidRequest("that is not a private key", code="bad_key", fix="a private key has 64 hex digits")
     keystore = Account.encrypt(key, password, kdf="scrypt", iterations=scrypt_n)
     if not create_secret(path, json.dumps(keystore).encode()):
         raise InvalidRequest(
@@ -94,9 +90,7 @@ def _read(path: Path) -> dict[str, Any]:
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise _not_a_wallet(path) from None
-    if (
-        not shaped or cost > _MAX_SCRYPT_N
-    ):  # a made-up cost would eat all memory before the password is even tried
+    if not shaped or cost > _MAX_SCRYPT_N:  # a made-up cost would eat all memory before the password is even tried
         raise _not_a_wallet(path)
     return dict(keystore)
 
