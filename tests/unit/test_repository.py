@@ -1,0 +1,183 @@
+"""House rules that a linter does not know: sizes, names, mirrored tests, what may be committed."""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("market", "ledger", "runtime", "bootstrap", "node")
+MAX_LINES = 400
+MAX_MEDIAN_LINES = 150
+MAX_FUNCTION_LINES = 40
+MAX_POSITIONAL = 5
+DUMPING_GROUNDS = {"utils", "util", "helpers", "helper", "manager", "managers", "base", "common", "misc"}
+ADAPTERS = {
+    "libp2p": "libp2p_",
+    "docker": "docker_",
+    "pynvml": "nvidia_",
+    "web3": "evm_",
+    "aiosqlite": "sqlite_",
+}
+"""A technology, and how the names of the only files that may import it begin."""
+
+TESTED_ELSEWHERE: dict[str, str] = {}
+"""Modules without a unit test of their own name, and where their behaviour is tested instead."""
+
+
+@cache
+def tracked() -> tuple[str, ...]:
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    return tuple(name for name in listing.stdout.decode().split("\0") if name and (ROOT / name).exists())
+
+
+def modules() -> list[str]:
+    """Our own Python modules, tests left out."""
+    return [name for name in tracked() if name.endswith(".py") and name.split("/")[0] in PACKAGES]
+
+
+@cache
+def tree(name: str) -> ast.Module:
+    return ast.parse((ROOT / name).read_text(encoding="utf-8"))
+
+
+def line_count(name: str) -> int:
+    return len((ROOT / name).read_text(encoding="utf-8").splitlines())
+
+
+def functions(name: str) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return [node for node in ast.walk(tree(name)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def has_code(name: str) -> bool:
+    """Whether a module holds behaviour: a file of types, constants and protocols has nothing to test."""
+    return any(
+        not (len(function.body) == 1 and isinstance(function.body[0], ast.Expr)) and not _is_protocol_verb(function)
+        for function in functions(name)
+    )
+
+
+def _is_protocol_verb(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return all(isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant) for part in function.body)
+
+
+def imported(name: str) -> set[str]:
+    found = set()
+    for node in ast.walk(tree(name)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_the_lock_file_names_only_the_public_index():
+    text = (ROOT / "uv.lock").read_text()
+    assert set(re.findall(r"[a-z+]+://[^/\"]+", text)) <= {"https://pypi.org", "https://files.pythonhosted.org"}
+    assert not re.search(r'(path|directory|url) = "(/|file:)', text)
+
+
+def test_no_source_file_is_long():
+    endings = (".py", ".sh", ".sol", ".js", ".ts", ".tsx", ".css")
+    long = {name: line_count(name) for name in tracked() if name.endswith(endings)}
+    assert {name: lines for name, lines in long.items() if lines > MAX_LINES} == {}
+
+
+def test_the_usual_file_is_short():
+    assert statistics.median(line_count(name) for name in modules()) <= MAX_MEDIAN_LINES
+
+
+def test_functions_are_short():
+    long = {
+        f"{name}:{function.name}": function.end_lineno - function.lineno + 1
+        for name in modules()
+        for function in functions(name)
+        if function.end_lineno is not None and function.end_lineno - function.lineno >= MAX_FUNCTION_LINES
+    }
+    assert long == {}
+
+
+def test_functions_take_few_positional_arguments():
+    greedy = {
+        f"{name}:{function.name}": len(function.args.args)
+        for name in modules()
+        for function in functions(name)
+        if len([a for a in function.args.args if a.arg not in ("self", "cls")]) > MAX_POSITIONAL
+    }
+    assert greedy == {}
+
+
+def test_no_module_is_a_dumping_ground():
+    names = {name for name in tracked() if name.endswith(".py")}
+    assert {name for name in names if set(Path(name).with_suffix("").parts) & DUMPING_GROUNDS} == set()
+
+
+def test_every_module_says_what_it_is_for():
+    silent = [
+        name for name in tracked() if name.endswith(".py") and line_count(name) and not ast.get_docstring(tree(name))
+    ]
+    assert silent == []
+
+
+def test_every_module_with_behaviour_has_a_test_of_its_name():
+    missing = [
+        name
+        for name in modules()
+        if has_code(name)
+        and not name.endswith(("__init__.py", "__main__.py"))
+        and not (ROOT / "tests/unit" / Path(name).parent / f"test_{Path(name).name}").exists()
+        and name not in TESTED_ELSEWHERE
+    ]
+    assert missing == []
+
+
+def test_exceptions_to_the_mirror_are_still_needed():
+    for name, elsewhere in TESTED_ELSEWHERE.items():
+        assert (ROOT / name).exists(), name
+        assert (ROOT / elsewhere.split(" ")[0]).exists(), elsewhere
+        assert not (ROOT / "tests/unit" / Path(name).parent / f"test_{Path(name).name}").exists(), name
+
+
+@pytest.mark.parametrize("technology", ADAPTERS)
+def test_only_adapters_import_their_technology(technology: str):
+    users = [name for name in modules() if technology in imported(name)]
+    assert [name for name in users if not Path(name).name.startswith(ADAPTERS[technology])] == []
+
+
+def test_nothing_built_is_committed():
+    built = re.compile(
+        r"(^|/)(__pycache__|node_modules|\.venv|\.uv|dist|build|\.hypothesis|\.mypy_cache)/|\.(pyc|so|egg-info|whl)$"
+    )
+    assert [name for name in tracked() if built.search(name)] == []
+
+
+def test_no_path_of_a_developers_machine_is_committed():
+    # /work and /home/job are folders of the job image.
+    own = re.compile(rb"(?<![\w.])/(?:home/(?!job)|Users/|root/|work/(?!in\b|out\b))\w")
+    suspects = [name for name in tracked() if own.search((ROOT / name).read_bytes())]
+    assert suspects == []
+
+
+def test_nothing_is_left_open():
+    marks = re.compile("|".join((r"\bTO" + "DO", r"\bFIX" + "ME", r"raise NotImpl" + "emented")))
+    sources = [name for name in tracked() if name.endswith((".py", ".sol", ".sh", "Makefile"))]
+    assert [name for name in sources if marks.search((ROOT / name).read_text(encoding="utf-8"))] == []
+
+
+def test_every_make_target_says_what_it_does():
+    text = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", text, re.MULTILINE))
+    assert targets - set(re.findall(r"^([a-z-]+):.*## \S", text, re.MULTILINE)) == {"setup-test"}
+
+
+def test_documents_name_only_make_targets_that_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    documents = [name for name in tracked() if name.endswith(".md")]
+    named = {word for name in documents for word in re.findall(r"`make ([a-z-]+)", (ROOT / name).read_text())}
+    assert named <= targets
