@@ -26,7 +26,7 @@ class Inventory(Struct, frozen=True, kw_only=True):
     @property
     def free_slots(self) -> int:
         """How many slots nobody holds."""
-        return self.total_slots - len(self.held)
+        return max(0, self.total_slots - len(self.held))
 
 
 class Reservation(Struct, frozen=True, kw_only=True):
@@ -55,10 +55,12 @@ def reserve(inventory: Inventory, lease_id: bytes, count: int) -> Reservation | 
 def restore(inventory: Inventory, lease_id: bytes, slots: Sequence[int], fencing: int) -> Inventory:
     """Put a lease from the journal back on its slots.
 
+    A slot beyond ``total_slots`` is kept too: the owner may sell fewer slots today than when the lease was signed.
+
     Raises:
         ValueError: another lease holds one of them: the journal contradicts itself.
     """
-    if any(inventory.held.get(slot, lease_id) != lease_id or slot >= inventory.total_slots for slot in slots):
+    if any(inventory.held.get(slot, lease_id) != lease_id for slot in slots):
         raise ValueError("two leases of the journal hold one slot")
     held = {**inventory.held, **dict.fromkeys(slots, lease_id)}
     return msgspec.structs.replace(inventory, held=held, fencing=max(inventory.fencing, fencing))

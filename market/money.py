@@ -20,7 +20,7 @@ MAX_AMOUNT = 2**96 - 1
 MAX_PRICE = 10**15
 """Largest price accepted anywhere: a million tokens per GPU-second. Anything above is a mistake or an attack."""
 
-_NANO_MS_PER_UNIT = NANO_PER_TOKEN // UNITS_PER_TOKEN * 1000
+NANO_MS_PER_UNIT = NANO_PER_TOKEN // UNITS_PER_TOKEN * 1000
 
 
 def amount_due(price: int, gpu_ms: int) -> int:
@@ -28,14 +28,14 @@ def amount_due(price: int, gpu_ms: int) -> int:
 
     Apply it to the *cumulative* usage of a lease: rounding each tick by itself would overcharge.
     """
-    return -(-price * gpu_ms // _NANO_MS_PER_UNIT)
+    return -(-price * gpu_ms // NANO_MS_PER_UNIT)
 
 
 def affordable_ms(price: int, amount: int) -> int:
     """The most GPU-milliseconds whose :func:`amount_due` does not exceed ``amount`` units."""
     if price == 0:
         return 2**63 - 1
-    return amount * _NANO_MS_PER_UNIT // price
+    return amount * NANO_MS_PER_UNIT // price
 
 
 def parse_tokens(text: str) -> int:

@@ -1,0 +1,59 @@
+"""What is told to a job's owner when a lease begins and when it is over. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from market.errors import InvalidRequest
+from market.lease import LeaseState, Stage
+from market.records import Award, ExitReason, Lease
+from market.signing import Verified, verify
+from node.control import money, price_view
+
+_ERRORS: dict[ExitReason | None, tuple[str, str, bool]] = {
+    ExitReason.ERROR: ("the program ended with a non-zero exit code", "see its output with 'cfab logs'", False),
+    ExitReason.OOM: ("the job ran out of memory", "ask for more with resources.memory", False),
+    ExitReason.TIME_LIMIT: ("the job reached its maximum duration", "raise max_duration", False),
+    ExitReason.IMAGE: ("the provider could not get or accept the image", "check the image reference", True),
+    ExitReason.START_FAILED: ("the container could not be started", "check the command", False),
+    ExitReason.UNPAID: ("payments stopped: provider and requester lost each other", "submit it again", True),
+    ExitReason.DRAINED: ("the provider took its machine back", "submit it again", True),
+    ExitReason.LOST: ("the provider was lost", "submit it again; unspent money comes back", True),
+    None: ("the lease was not funded in time", "check the chain endpoint and the wallet", True),
+}
+
+
+def describe_lease(lease: Verified[Lease]) -> dict[str, Any]:
+    """The ``leased`` event: who, at what price, what it can cost at most and what can be lost at most."""
+    award = verify(lease.record.award, Award).record
+    state = LeaseState(
+        price=award.price, slots=award.slots, max_duration_ms=award.max_duration_ms, terms=award.terms, since=0
+    )
+    return {
+        "lease": lease.record.lease_id.hex(),
+        "provider": award.provider.hex(),
+        "machine": award.machine,
+        "price": price_view(award.price),
+        "cap": money(state.cap),
+        "exposure": money(state.exposure),
+    }
+
+
+def describe_outcome(state: LeaseState, error: InvalidRequest | None, *, cancelled: bool) -> tuple[str, dict[str, Any]]:
+    """The terminal event of a job whose lease is over: its kind and its detail."""
+    if error is not None:
+        detail = {"code": error.code, "message": error.message, "fix": error.fix, "retryable": False}
+        return "failed", detail
+    if state.exit_reason is ExitReason.CANCELLED or (state.stage is Stage.LAPSED and cancelled):
+        return "cancelled", {}
+    if state.exit_reason is ExitReason.OK and state.exit_code == 0:
+        return "succeeded", {"exit_code": 0}
+    message, fix, retryable = _ERRORS[state.exit_reason]
+    code = {ExitReason.ERROR: "exit", None: "not_funded"}.get(state.exit_reason) or str(state.exit_reason)
+    return "failed", {
+        "code": code,
+        "message": message,
+        "fix": fix,
+        "retryable": retryable,
+        "exit_code": state.exit_code,
+    }

@@ -1,0 +1,210 @@
+"""One lease as this node knows it: its journal stream, replayed. The only writer of that stream.
+
+A fact is durable before it is believed: :meth:`LeaseBoard.record` appends first and changes the state after. The
+stream opens with an ``opened`` entry (the signed lease and the job spec) and goes on with facts and notes; reading
+it back gives the same board, which is all that a restart needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+import trio
+
+from ledger.ports import Journal, JournalEntry, LaneKey, NewEntry
+from ledger.voucher import Domain
+from market import codec
+from market.duties import Role
+from market.errors import BrokenInvariant
+from market.lease import Fact, FinalPaymentReceived, LeaseState, PaymentReceived, is_legal, transition
+from market.records import Award, JobSpec, Lease, UsageReport
+from market.signing import Verified, digest, verify
+from market.usage import ReportChain, extend
+
+PREFIX = "lease/"
+OPENED = "opened"
+REPORT_SENT = "report_sent"
+REPORT_PAID = "report_paid"
+_FACT_DECODER = msgspec.msgpack.Decoder(Fact)
+
+
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
+    """The first entry of a lease's stream."""
+
+    role: Role
+    lease: bytes
+    spec: bytes
+    salt: bytes = b""
+    job_id: str = ""
+
+
+class PaidReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A report and the voucher that answered it: together they are a receipt. ``row`` is empty for zero amounts."""
+
+    report: bytes
+    row: bytes
+
+
+def lease_id_of(requester: bytes, provider: bytes, bid_id: bytes) -> bytes:
+    """The lease that an award becomes. Derived, so that a repeated award meets the same lease, never a second one."""
+    return digest(b"computefabric/lease/1\0", requester, provider, bid_id)[:16]
+
+
+class LeaseBoard:
+    """The state of one lease and the door to change it.
+
+    Attributes:
+        role: the side this node is on.
+        lease, award: the signed agreement and the signed award in it.
+        spec: what shall run.
+        state: where the lease stands.
+        chain: the reports paid so far.
+        pending: provider only: a report that was signed but not answered yet. It must be sent again as it is:
+            signing another with the same number would be equivocation.
+    """
+
+    def __init__(self, journal: Journal, opened: Opened, *, opened_at: int) -> None:
+        self._journal = journal
+        self._lock = trio.StrictFIFOLock()
+        self._change = trio.Event()
+        self.role = Role(opened.role)
+        self.job_id = opened.job_id
+        self.lease: Verified[Lease] = verify(opened.lease, Lease)
+        self.award: Verified[Award] = verify(self.lease.record.award, Award)
+        self.spec = codec.unpack_record(opened.spec, JobSpec, limit=1 << 20)
+        self.lease_id = self.lease.record.lease_id
+        self.stream = PREFIX + self.lease_id.hex()
+        award = self.award.record
+        self.state = LeaseState(
+            price=award.price,
+            slots=award.slots,
+            max_duration_ms=award.max_duration_ms,
+            terms=award.terms,
+            since=opened_at,
+        )
+        self.funded_at = 0
+        self.chain = ReportChain()
+        self.pending: Verified[UsageReport] | None = None
+        self.paid_reports: list[PaidReport] = []
+        self.on_change: Callable[[LeaseBoard], None] = lambda _board: None
+
+    @property
+    def lane(self) -> LaneKey:
+        """The lane this lease is paid from."""
+        award = self.award.record
+        return LaneKey(payer=award.payer, payee=award.payee, signer=award.signer)
+
+    @property
+    def domain(self) -> Domain:
+        """The signing domain of the escrow both sides agreed on."""
+        award = self.award.record
+        return Domain(chain_id=award.chain_id, escrow=award.escrow)
+
+    @property
+    def requester(self) -> bytes:
+        """Key of the node that pays."""
+        return self.award.record.requester
+
+    @property
+    def provider(self) -> bytes:
+        """Key of the node that runs the job."""
+        return self.lease.record.provider
+
+    async def record(self, fact: Fact, *, paid: PaidReport | None = None) -> bool:
+        """Make a fact durable, then true. False when the table has no place for it (any more): nothing was written.
+
+        Two observers may report the same end (an exit and a deadline); the first wins, the second is told False.
+        """
+        async with self._lock:
+            if not is_legal(self.state, fact):
+                return False
+            entries = [self._entry(type(fact).__name__, fact.at, msgspec.msgpack.encode(fact))]
+            if paid is not None:
+                entries.insert(0, self._entry(REPORT_PAID, fact.at, msgspec.msgpack.encode(paid)))
+            for entry in await self._journal.append(entries):
+                self._apply(entry)
+            self._announce()
+            return True
+
+    async def remember_report(self, report: Verified[UsageReport], now: int) -> None:
+        """Journal a report before it is sent, so that a restart sends the very same one."""
+        async with self._lock:
+            for entry in await self._journal.append([self._entry(REPORT_SENT, now, report.raw)]):
+                self._apply(entry)
+
+    async def note(self, kind: str, body: bytes, now: int) -> None:
+        """Add something worth showing that is not a fact of the table (outputs arrived, image pulled …)."""
+        async with self._lock:
+            await self._journal.append([self._entry(kind, now, body)])
+            self._announce()
+
+    async def wait_change(self) -> None:
+        """Return when the state has changed, or anything was noted, after this call began."""
+        await self._change.wait()
+
+    def _announce(self) -> None:
+        self._change.set()
+        self._change = trio.Event()
+        self.on_change(self)
+
+    def _entry(self, kind: str, at: int, body: bytes) -> NewEntry:
+        return NewEntry(stream=self.stream, kind=kind, at_ms=at, body=body)
+
+    def _apply(self, entry: JournalEntry) -> None:
+        if entry.kind == REPORT_SENT:
+            self.pending = verify(entry.body, UsageReport)
+        elif entry.kind == REPORT_PAID:
+            self._apply_paid(msgspec.msgpack.decode(entry.body, type=PaidReport), entry.at_ms)
+        elif (fact := decode_fact(entry)) is not None:
+            self.state = transition(self.state, fact)
+            if self.state.stage == "funded" and not self.funded_at:
+                self.funded_at = fact.at
+
+    def _apply_paid(self, paid: PaidReport, at: int) -> None:
+        report = verify(paid.report, UsageReport)
+        self.chain = extend(self.chain, report, at)
+        self.paid_reports.append(paid)
+        if self.pending is not None and self.pending.id == report.id:
+            self.pending = None
+
+
+def payment_fact(report: UsageReport, now: int) -> PaymentReceived | FinalPaymentReceived:
+    """The fact that a report was answered."""
+    kind = FinalPaymentReceived if report.final else PaymentReceived
+    return kind(at=now, sequence=report.sequence, gpu_ms=report.gpu_ms, amount=report.amount)
+
+
+def decode_fact(entry: JournalEntry) -> Fact | None:
+    """The fact an entry holds, or None for notes and reports."""
+    if entry.kind not in _FACT_NAMES:
+        return None
+    fact: Fact = _FACT_DECODER.decode(entry.body)
+    return fact
+
+
+async def open_board(journal: Journal, opened: Opened, *, now: int, also: Sequence[NewEntry] = ()) -> LeaseBoard:
+    """Start a lease's stream durably. ``also`` joins the same transaction."""
+    board = LeaseBoard(journal, opened, opened_at=now)
+    first = NewEntry(stream=board.stream, kind=OPENED, at_ms=now, body=msgspec.msgpack.encode(opened))
+    await journal.append([first, *also])
+    return board
+
+
+async def load_board(journal: Journal, stream: str) -> LeaseBoard:
+    """Replay a lease's stream.
+
+    Raises:
+        BrokenInvariant: the stream does not begin with its opening entry or holds an impossible fact.
+    """
+    entries = await journal.read(stream)
+    if not entries or entries[0].kind != OPENED:
+        raise BrokenInvariant(f"journal stream {stream} does not begin with '{OPENED}'")
+    opened = msgspec.msgpack.decode(entries[0].body, type=Opened)
+    board = LeaseBoard(journal, opened, opened_at=entries[0].at_ms)
+    for entry in entries[1:]:
+        board._apply(entry)
+    return board
+
+
+_FACT_NAMES = frozenset(kind.__name__ for kind in Fact.__args__)

@@ -1,0 +1,101 @@
+"""A machine that is for sale: what it is, what it costs, which slots are taken, and the tags that are honoured."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from msgspec import Struct
+
+from market.inventory import Inventory
+from market.records import Offer, PaymentTerms, Settlement
+from market.signing import Signer, Verified
+from node import wire
+
+_TAGS_KEPT = 64
+
+
+class MachineClass(Struct, frozen=True, kw_only=True):
+    """What the owner decided to sell. Amounts are per slot; ``price`` in nanotokens per GPU-second."""
+
+    name: str
+    gpu: str
+    simulated: bool
+    slots: int
+    gpu_uuids: tuple[str, ...]
+    vram_mib: int
+    cpu_milli: int
+    memory_mib: int
+    disk_mib: int
+    price: int
+    region: str
+    driver: str
+    cuda_milli: int
+    runtimes: tuple[str, ...]
+    isolation: str
+    terms: PaymentTerms
+    settlement: Settlement
+
+
+class Machine:
+    """One machine class with its inventory and its posted tags.
+
+    Attributes:
+        inventory: which lease holds which slot.
+        draining: True while the owner takes no new leases.
+    """
+
+    def __init__(self, description: MachineClass, signer: Signer) -> None:
+        self.description = description
+        self.inventory = Inventory(machine=description.name, total_slots=description.slots)
+        self.draining = False
+        self.images: tuple[str, ...] = ()
+        self._signer = signer
+        self._tags: deque[tuple[Verified[Offer], int]] = deque(maxlen=_TAGS_KEPT)
+        self._version = 0
+
+    def post(self, now: int, addresses: tuple[str, ...]) -> Verified[Offer]:
+        """Write and sign the offer that is true now. The version is the time, so that it grows across restarts."""
+        self._version = max(self._version + 1, now)
+        d = self.description
+        offer = self._signer.sign(
+            Offer(
+                provider=self._signer.key,
+                machine=d.name,
+                version=self._version,
+                issued_at=now,
+                expires_at=now + wire.OFFER_TTL_MS,
+                gpu=d.gpu,
+                simulated=d.simulated,
+                free_slots=0 if self.draining else self.inventory.free_slots,
+                total_slots=d.slots,
+                vram_mib=d.vram_mib,
+                cpu_milli=d.cpu_milli,
+                memory_mib=d.memory_mib,
+                disk_mib=d.disk_mib,
+                price=d.price,
+                region=d.region,
+                runtimes=d.runtimes,
+                isolation=d.isolation,
+                driver=d.driver,
+                cuda_milli=d.cuda_milli,
+                images=self.images,
+                addresses=addresses,
+                settlement=d.settlement,
+                terms=d.terms,
+            )
+        )
+        self._tags.appendleft((offer, now))
+        return offer
+
+    def tags(self, now: int) -> list[Verified[Offer]]:
+        """Offers still honoured, newest first: the current one, those replaced moments ago, and those still valid
+        at today's price (a mere refresh must not void what a peer holds)."""
+        honoured: list[Verified[Offer]] = []
+        replaced_at: int | None = None
+        for offer, posted_at in self._tags:
+            fresh = replaced_at is None or now - replaced_at <= wire.HONOUR_OLD_TAG_MS
+            same_price = offer.record.price == self.description.price
+            if offer.record.expires_at > now and (fresh or same_price):
+                honoured.append(offer)
+            replaced_at = posted_at
+        return honoured

@@ -1,0 +1,146 @@
+"""Fills the offer book from gossip and from peers' books. Everything is verified before it is kept or passed on."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter, OrderedDict
+
+import trio
+
+from market import codec
+from market.errors import PeerFault
+from market.offer_book import Intake, OfferBook
+from market.records import Bid, Offer
+from market.signing import Verified
+from node import wire
+from node.admission import judge_batch
+from node.ports import Clock, Network, PeerUnreachable, Verdict
+
+log = logging.getLogger(__name__)
+
+_JUDGED_KEPT = 256
+_BIDS_KEPT = 4096
+_CATCH_UP_EVERY_S = 10.0
+_CATCH_UP_PEERS = 3
+
+
+class OfferIntake:
+    """The listening side of the market.
+
+    Attributes:
+        book: the offers known right now.
+        dropped: how many records were refused, by reason; shown by ``cfab status``.
+        bids_heard: live bids of others, newest last, bounded.
+    """
+
+    def __init__(self, network: Network, clock: Clock) -> None:
+        self._network = network
+        self._clock = clock
+        self.book = OfferBook(max_skew_ms=wire.MAX_CLOCK_SKEW_MS)
+        self.dropped: Counter[str] = Counter()
+        self.bids_heard: OrderedDict[bytes, Verified[Bid]] = OrderedDict()
+        self._judged: OrderedDict[bytes, tuple[Verified[Offer], ...]] = OrderedDict()
+        self._change = trio.Event()
+
+    def register(self) -> None:
+        """Join the topics and answer peers that ask for our book. Call before the network talks."""
+        self._network.subscribe(wire.TOPIC_OFFERS, self._judge_offers, self._deliver_offers)
+        self._network.subscribe(wire.TOPIC_BIDS, self._judge_bids, self._deliver_bids)
+        self._network.serve(wire.PROTOCOL_BOOK, self._answer_book, max_request=64)
+
+    def take(self, offer: Verified[Offer]) -> Intake:
+        """Put one verified offer in the book (our own posts come this way too)."""
+        outcome = self.book.take(offer, self._clock.now_ms())
+        if outcome in (Intake.ADDED, Intake.REPLACED):
+            self._network.learn(offer.record.provider, offer.record.addresses)
+            self._change.set()
+            self._change = trio.Event()
+        elif outcome not in (Intake.KNOWN, Intake.OLDER):
+            self.dropped[outcome.value] += 1
+        return outcome
+
+    async def wait_change(self) -> None:
+        """Return when an offer was added or replaced after this call began."""
+        await self._change.wait()
+
+    async def catch_up_forever(self) -> None:
+        """Ask a few peers for their books, so that a late joiner need not wait for the next round of gossip."""
+        while True:
+            peers = self._network.peers()[:_CATCH_UP_PEERS]
+            for peer in peers:
+                await self._catch_up(peer.key)
+            self.book.drop_expired(self._clock.now_ms())
+            await trio.sleep(_CATCH_UP_EVERY_S if len(self.book) else 1.0)
+
+    async def _catch_up(self, peer: bytes) -> None:
+        try:
+            answer = await self._network.request(
+                peer, wire.PROTOCOL_BOOK, b"", timeout=wire.REQUEST_TIMEOUT_S, max_response=wire.MAX_RESPONSE
+            )
+            batches = codec.unpack(answer, limit=wire.MAX_RESPONSE)
+        except PeerUnreachable:
+            return
+        except PeerFault as fault:
+            self._network.penalise(peer, fault.code)
+            return
+        if not isinstance(batches, list) or len(batches) > wire.MAX_RESPONSE // 256:
+            self._network.penalise(peer, "not_a_book")
+            return
+        for raw in batches:
+            judged = judge_batch(raw if isinstance(raw, bytes) else b"", Offer, self._clock.now_ms())
+            if judged.verdict is Verdict.REJECT:
+                self.dropped[judged.reason] += 1
+                self._network.penalise(peer, judged.reason)
+                return
+            for offer in judged.records:
+                self.take(offer)
+            await trio.lowlevel.checkpoint()
+
+    async def _answer_book(self, peer: bytes, request: bytes) -> bytes:
+        batches: list[bytes] = []
+        size = 16
+        for offer in self.book.live(self._clock.now_ms()):
+            size += len(offer.raw) + 16
+            if size > wire.MAX_RESPONSE:
+                break
+            batches.append(codec.pack([offer.raw]))
+        return codec.pack(batches)
+
+    def _judge_offers(self, forwarder: bytes, message: bytes) -> Verdict:
+        judged = judge_batch(message, Offer, self._clock.now_ms())
+        if judged.verdict is not Verdict.ACCEPT:
+            self.dropped[judged.reason] += 1
+            return judged.verdict
+        # The records are kept for delivery: checking the signatures a second time would double the cost of gossip.
+        self._judged[_fingerprint(message)] = judged.records
+        while len(self._judged) > _JUDGED_KEPT:
+            self._judged.popitem(last=False)
+        return Verdict.ACCEPT
+
+    def _deliver_offers(self, forwarder: bytes, message: bytes) -> None:
+        for offer in self._judged.pop(_fingerprint(message), ()):
+            self.take(offer)
+
+    def _judge_bids(self, forwarder: bytes, message: bytes) -> Verdict:
+        judged = judge_batch(message, Bid, self._clock.now_ms())
+        if judged.verdict is not Verdict.ACCEPT:
+            self.dropped[judged.reason] += 1
+            return judged.verdict
+        for bid in judged.records:
+            self.bids_heard[bid.id] = bid
+        while len(self.bids_heard) > _BIDS_KEPT:
+            self.bids_heard.popitem(last=False)
+        return Verdict.ACCEPT
+
+    def _deliver_bids(self, forwarder: bytes, message: bytes) -> None:
+        now = self._clock.now_ms()
+        while self.bids_heard:
+            oldest = next(iter(self.bids_heard.values()))
+            if oldest.record.expires_at > now:
+                break
+            self.bids_heard.popitem(last=False)
+
+
+def _fingerprint(message: bytes) -> bytes:
+    return hashlib.blake2b(message, digest_size=16).digest()

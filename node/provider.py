@@ -1,0 +1,271 @@
+"""The selling side: answers awards, owns the machines' inventory, and keeps one driver per lease.
+
+Reserve before promise: slots are set aside in memory, then the lease is made durable, then it is signed away. A crash
+in between costs nothing, because nobody has seen the lease yet.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+import trio
+
+from ledger.ports import Journal
+from market import codec, inventory
+from market.duties import Role
+from market.errors import BrokenInvariant, PeerFault, Unavailable
+from market.feasibility import RULES, Candidate, Limits
+from market.lease import OVER, Stage
+from market.records import Award, JobSpec, Lease, Refusal, RefusalReason
+from market.signing import Signer, Verified, spec_hash, verify
+from node import wire
+from node.job_file.request import is_plain_path
+from node.lease_board import PREFIX, LeaseBoard, Opened, lease_id_of, load_board, open_board
+from node.lease_driver import Perform, drive_lease
+from node.machine import Machine
+from node.ports import Clock, Network
+
+log = logging.getLogger(__name__)
+
+MAX_OPEN_LEASES = 4096
+_WORK = "/work"
+_HOLDS_SLOTS = frozenset({Stage.GRANTED, Stage.FUNDED, Stage.RUNNING, Stage.ENDING})
+
+
+class AwardRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a requester sends to the winner: the signed award, and the spec its bid only committed to."""
+
+    award: bytes
+    spec: bytes
+    salt: bytes
+
+
+class ProviderDesk:
+    """All leases this node sells.
+
+    Attributes:
+        boards: open leases by id.
+        machines: what is for sale, by name.
+    """
+
+    def __init__(
+        self,
+        machines: list[Machine],
+        *,
+        signer: Signer,
+        network: Network,
+        journal: Journal,
+        clock: Clock,
+        rng: random.Random,
+        inventory_changed: Callable[[], None],
+    ) -> None:
+        self.machines = {machine.description.name: machine for machine in machines}
+        self.boards: dict[bytes, LeaseBoard] = {}
+        self._signer = signer
+        self._network = network
+        self._journal = journal
+        self._clock = clock
+        self._rng = rng
+        self._inventory_changed = inventory_changed
+        self._granting = trio.StrictFIFOLock()
+        self._nursery: trio.Nursery | None = None
+        self._perform: Perform | None = None
+
+    def register(self) -> None:
+        """Answer awards. Call before the network talks."""
+        self._network.serve(wire.PROTOCOL_AWARD, self._answer_award, max_request=wire.MAX_REQUEST)
+
+    async def restore(self) -> None:
+        """Read every lease of ours back from the journal and put it on its slots.
+
+        Raises:
+            BrokenInvariant: the journal gives one slot to two leases.
+        """
+        for stream in await self._journal.streams(PREFIX):
+            board = await load_board(self._journal, stream)
+            if board.role is not Role.PROVIDER:
+                continue
+            self._put_back(board)
+            if board.state.stage not in OVER:
+                self.boards[board.lease_id] = board
+
+    @asynccontextmanager
+    async def working(self, perform: Perform) -> AsyncIterator[None]:
+        """Drive every open lease, and those granted later, until the block is left; it stops them where they stand."""
+        self._perform = perform
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            for board in self.boards.values():
+                nursery.start_soon(self._drive, board)
+            yield
+            nursery.cancel_scope.cancel()
+
+    def board(self, lease_id: bytes, requester: bytes) -> LeaseBoard:
+        """The open lease of that id.
+
+        Raises:
+            PeerFault: there is none, or it belongs to another requester. Both look alike to a stranger.
+        """
+        board = self.boards.get(lease_id)
+        if board is None or board.requester != requester:
+            raise PeerFault("no such lease", code="unknown_lease")
+        return board
+
+    def free_slots_of(self, board: LeaseBoard) -> None:
+        """The container is gone: its slots may be sold again. Safe to repeat."""
+        machine = self.machines.get(board.award.record.machine)
+        if machine is None:
+            return
+        before = machine.inventory.free_slots
+        machine.inventory = inventory.release(machine.inventory, board.lease_id)
+        if machine.inventory.free_slots != before:
+            self._inventory_changed()
+
+    def gpu_uuids(self, board: LeaseBoard) -> tuple[str, ...]:
+        """The cards behind this lease's slots; empty on a machine without real cards."""
+        machine = self.machines.get(board.award.record.machine)
+        uuids = machine.description.gpu_uuids if machine else ()
+        return tuple(uuids[slot] for slot in board.lease.record.slots if slot < len(uuids))
+
+    async def _drive(self, board: LeaseBoard) -> None:
+        assert self._perform is not None
+        await drive_lease(board, self._perform, self._clock, rng=self._rng)
+        self.free_slots_of(board)
+        self.boards.pop(board.lease_id, None)
+
+    async def _answer_award(self, peer: bytes, request: bytes) -> bytes:
+        asked = codec.unpack_record(request, AwardRequest, limit=wire.MAX_REQUEST)
+        award = verify(asked.award, Award)
+        if award.signer != peer or award.record.provider != self._signer.key:
+            raise PeerFault("an award that is not this peer's, or not for us", code="wrong_award")
+        # One award at a time: the question "is it free?" and the answer "it is yours" must not be pulled apart.
+        async with self._granting:
+            lease_id = lease_id_of(peer, self._signer.key, award.record.bid_id)
+            if (granted := await self._already_granted(lease_id)) is not None:
+                return codec.pack({"lease": granted})
+            reason, detail = self._why_not(award, asked)
+            if reason is not None:
+                return codec.pack({"refusal": self._refuse(award.record, reason, detail).raw})
+            try:
+                board = await self._grant(award, asked, lease_id)
+            except Unavailable as error:
+                refusal = self._refuse(award.record, RefusalReason.NOT_ADMITTED, error.message)
+                return codec.pack({"refusal": refusal.raw})
+        return codec.pack({"lease": board.lease.raw})
+
+    async def _already_granted(self, lease_id: bytes) -> bytes | None:
+        """The answer to an award that came twice (its first answer was lost on the way) is the same lease."""
+        if (board := self.boards.get(lease_id)) is not None:
+            return board.lease.raw
+        if await self._journal.read(PREFIX + lease_id.hex()):
+            return (await load_board(self._journal, PREFIX + lease_id.hex())).lease.raw
+        return None
+
+    def _why_not(self, award: Verified[Award], asked: AwardRequest) -> tuple[RefusalReason | None, str]:
+        record = award.record
+        machine = self.machines.get(record.machine)
+        if machine is None:
+            return RefusalReason.UNKNOWN_OFFER, "no such machine here"
+        now = self._clock.now_ms()
+        reason = inventory.judge_award(record, machine.tags(now), machine.inventory, now=now, draining=machine.draining)
+        if reason is not None:
+            return reason, ""
+        if len(self.boards) >= MAX_OPEN_LEASES or self._nursery is None:
+            return RefusalReason.NOT_ADMITTED, "this node takes no more leases now"
+        return self._judge_spec(record, asked, machine)
+
+    def _judge_spec(self, award: Award, asked: AwardRequest, machine: Machine) -> tuple[RefusalReason | None, str]:
+        try:
+            spec = codec.unpack_record(asked.spec, JobSpec, limit=wire.MAX_REQUEST)
+        except PeerFault as fault:
+            return RefusalReason.BAD_SPEC, fault.message
+        if spec_hash(spec, asked.salt) != award.spec_hash:
+            return RefusalReason.BAD_SPEC, "the spec is not the one the award commits to"
+        if (spec.requirements.slots, spec.max_duration_ms) != (award.slots, award.max_duration_ms):
+            return RefusalReason.BAD_SPEC, "slots or duration differ between spec and award"
+        if (problem := _unwanted(spec)) is not None:
+            return RefusalReason.BAD_SPEC, problem
+        tag = next(offer.record for offer in machine.tags(self._clock.now_ms()) if offer.id == award.offer_id)
+        limits = Limits(max_price=award.price, chain_id=award.chain_id, escrow=award.escrow)
+        candidate = Candidate(offer=tag, free_slots=machine.inventory.free_slots)
+        for name, holds in RULES:
+            if name != "reputation" and not holds(candidate, spec.requirements, limits):
+                return RefusalReason.BAD_SPEC, f"the job asks for more than the offer has ({name})"
+        return None, ""
+
+    async def _grant(self, award: Verified[Award], asked: AwardRequest, lease_id: bytes) -> LeaseBoard:
+        machine = self.machines[award.record.machine]
+        reserved = inventory.reserve(machine.inventory, lease_id, award.record.slots)
+        if reserved is None:
+            raise BrokenInvariant("capacity vanished between judging and granting an award")
+        machine.inventory = reserved.inventory
+        now = self._clock.now_ms()
+        lease = self._signer.sign(
+            Lease(
+                provider=self._signer.key,
+                lease_id=lease_id,
+                award=award.raw,
+                slots=reserved.slots,
+                fencing=reserved.fencing,
+                granted_at=now,
+            )
+        )
+        opened = Opened(role=Role.PROVIDER, lease=lease.raw, spec=asked.spec, salt=asked.salt)
+        try:
+            board = await open_board(self._journal, opened, now=now)
+        except BaseException:
+            machine.inventory = inventory.release(machine.inventory, lease_id)
+            raise
+        self.boards[lease_id] = board
+        self._inventory_changed()
+        assert self._nursery is not None
+        self._nursery.start_soon(self._drive, board)
+        return board
+
+    def _refuse(self, award: Award, reason: RefusalReason, detail: str) -> Verified[Refusal]:
+        machine = self.machines.get(award.machine)
+        tags = machine.tags(self._clock.now_ms()) if machine else []
+        return self._signer.sign(
+            Refusal(
+                provider=self._signer.key,
+                bid_id=award.bid_id,
+                reason=reason,
+                detail=detail[:512],
+                free_slots=machine.inventory.free_slots if machine else 0,
+                version=tags[0].record.version if tags else 0,
+                price=tags[0].record.price if tags else 0,
+            )
+        )
+
+    def _put_back(self, board: LeaseBoard) -> None:
+        machine = self.machines.get(board.award.record.machine)
+        if machine is None:
+            return
+        # A lease that is over still counts for the fencing number: it must grow over the machine's whole life.
+        slots = board.lease.record.slots if board.state.stage in _HOLDS_SLOTS else ()
+        try:
+            machine.inventory = inventory.restore(machine.inventory, board.lease_id, slots, board.lease.record.fencing)
+        except ValueError as error:
+            raise BrokenInvariant(str(error)) from None
+
+
+def _unwanted(spec: JobSpec) -> str | None:
+    """What no machine here gives, whatever it has: said before the slots are taken, not after."""
+    if spec.network != "none":
+        return f"network '{spec.network}' is not offered here"
+    if sum(item.size for item in spec.inputs) > wire.MAX_TRANSFER:
+        return "the inputs are larger than this node takes"
+    disk = spec.requirements.disk_mib * spec.requirements.slots
+    if disk and sum(item.size for item in spec.inputs) > disk << 20:
+        return "the inputs are larger than the disk the job asks for"
+    if any(not _below_work(path) for path in (*(item.target for item in spec.inputs), *spec.outputs)):
+        return f"inputs and outputs live below {_WORK}"
+    return None
+
+
+def _below_work(path: str) -> bool:
+    return is_plain_path(path) and (path == _WORK or path.startswith(_WORK + "/"))

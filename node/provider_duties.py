@@ -1,0 +1,286 @@
+"""What a provider does for a lease, stage by stage. Every duty may be cut off and repeated at any point.
+
+The order of acts is the safety of the money: a voucher is on disk before its payment is believed, a report is on
+disk before it is sent, and the job is frozen before more is given away than the lease's printed exposure.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import trio
+
+from ledger.payee import Payee
+from market import codec
+from market.duties import Duty
+from market.errors import InvalidRequest, PeerFault
+from market.lease import (
+    ContainerExited,
+    ContainerPaused,
+    ContainerResumed,
+    ContainerStarted,
+    LaneFunded,
+    SettlementConfirmed,
+    Stage,
+)
+from market.records import ExitReason, UsageReport
+from market.signing import Signer, Verified
+from market.usage import write_report
+from node import wire
+from node.lease_board import LeaseBoard, PaidReport, payment_fact
+from node.lease_files import LeaseFiles
+from node.ports import Clock, Network, PeerUnreachable
+from node.provider import ProviderDesk
+from runtime.ports import ContainerEngine, ContainerLost, ContainerSpec, ContainerState, ImageFailure, exit_reason
+
+log = logging.getLogger(__name__)
+
+_RETRY_S = 0.5
+_STOP_GRACE_MS = 10_000
+_HARD_STOP_SLACK_MS = 60_000
+_STARTED = ("running", "exited")
+
+
+class ProviderDuties:
+    """Carries out provider duties against the engine, the payee's books and the requester.
+
+    Args:
+        node_id: label on containers, so that two nodes on one engine never touch each other's.
+        poll_s: how often the chain is asked while waiting for it.
+        settle_patience_s: how long the requester is given to close the lane before we redeem by ourselves.
+    """
+
+    def __init__(
+        self,
+        desk: ProviderDesk,
+        *,
+        signer: Signer,
+        network: Network,
+        engine: ContainerEngine,
+        payee: Payee,
+        files: LeaseFiles,
+        clock: Clock,
+        node_id: str,
+        poll_s: float,
+        settle_patience_s: float,
+    ) -> None:
+        self._desk = desk
+        self._signer = signer
+        self._network = network
+        self._engine = engine
+        self._payee = payee
+        self._files = files
+        self._clock = clock
+        self._node_id = node_id
+        self._poll_s = poll_s
+        self._settle_patience_s = settle_patience_s
+
+    async def perform(self, what: Duty, board: LeaseBoard) -> None:
+        """Do one duty. Raises Unavailable or PeerUnreachable when the world is in the way; the driver repeats it."""
+        match what:
+            case Duty.CONFIRM_FUNDING:
+                await self._confirm_funding(board)
+            case Duty.START_CONTAINER:
+                await self._start_container(board)
+            case Duty.KEEP_RUNNING:
+                await self._keep_running(board)
+            case Duty.WIND_DOWN:
+                await self._wind_down(board)
+            case Duty.COLLECT:
+                await self._collect(board)
+            case Duty.RELEASE_SLOTS:
+                await self._release(board)
+
+    async def _confirm_funding(self, board: LeaseBoard) -> None:
+        state = board.state
+        while not await self._payee.admit(board.lease_id, board.lane, cap=state.cap):
+            await trio.sleep(self._poll_s)
+        await board.record(LaneFunded(at=self._clock.now_ms(), amount=state.cap))
+
+    async def _start_container(self, board: LeaseBoard) -> None:
+        name = board.lease_id.hex()
+        await self._files.wait_inputs(board)
+        state = await self._engine.state(name)
+        if state is None or state.phase not in _STARTED:
+            try:
+                state = await self._create_and_start(board, name)
+            except ImageFailure as failure:
+                await self._failed_to_start(board, ExitReason.IMAGE, failure.reason)
+                return
+            except ContainerLost as error:
+                await self._failed_to_start(board, ExitReason.LOST, str(error))
+                return
+            except InvalidRequest as error:
+                await self._failed_to_start(board, ExitReason.START_FAILED, error.message)
+                return
+        if state.error:
+            await self._failed_to_start(board, ExitReason.START_FAILED, state.error)
+            return
+        await board.record(ContainerStarted(at=self._clock.now_ms(), started_at=state.started_at))
+
+    async def _create_and_start(self, board: LeaseBoard, name: str) -> ContainerState:
+        image = await self._engine.ensure_image(board.spec.image)
+        await self._engine.ensure_created(self._container_spec(board, image))
+        for index, item in enumerate(board.spec.inputs):
+            await self._engine.put_files(name, item.target, str(self._files.input_path(board.lease_id, index)))
+        return await self._engine.ensure_started(name)
+
+    def _container_spec(self, board: LeaseBoard, image: str) -> ContainerSpec:
+        spec, machine = board.spec, self._desk.machines[board.award.record.machine].description
+        count = len(board.lease.record.slots)
+        return ContainerSpec(
+            lease_id=board.lease_id.hex(),
+            node_id=self._node_id,
+            fencing=board.lease.record.fencing,
+            image=image,
+            command=spec.command,
+            env=spec.env,
+            cpu_milli=machine.cpu_milli * count,
+            memory_mib=machine.memory_mib * count,
+            disk_mib=machine.disk_mib * count,
+            shm_mib=spec.shm_mib,
+            network=spec.network,
+            runtime=spec.requirements.runtime,
+            gpu_uuids=self._desk.gpu_uuids(board),
+            stop_after_ms=spec.max_duration_ms + _HARD_STOP_SLACK_MS,
+        )
+
+    async def _failed_to_start(self, board: LeaseBoard, reason: ExitReason, detail: str) -> None:
+        log.info("lease %s could not start: %s", board.lease_id.hex()[:8], detail)
+        await board.note("detail", detail.encode(), self._clock.now_ms())
+        await board.record(ContainerExited(at=self._clock.now_ms(), reason=reason, exit_code=-1))
+
+    async def _keep_running(self, board: LeaseBoard) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._await_exit, board)
+            nursery.start_soon(self._collect_payments, board)
+            nursery.start_soon(self._enforce_time_limit, board)
+
+    async def _await_exit(self, board: LeaseBoard) -> None:
+        try:
+            state = await self._engine.wait_exit(board.lease_id.hex())
+        except ContainerLost:
+            now = self._clock.now_ms()
+            await board.record(ContainerExited(at=now, reason=ExitReason.LOST, exit_code=-1, finished_at=now))
+            return
+        await self._record_exit(board, state)
+
+    async def _enforce_time_limit(self, board: LeaseBoard) -> None:
+        """End the job at its maximum duration. The engine's own hard stop is later, for when this node is gone."""
+        state = board.state
+        while (left := state.running_since + state.max_duration_ms + state.paused_ms - self._clock.now_ms()) > 0:
+            await trio.sleep(left / 1000)
+            state = board.state
+        await board.record(ContainerExited(at=self._clock.now_ms(), reason=ExitReason.TIME_LIMIT, exit_code=-1))
+
+    async def _record_exit(self, board: LeaseBoard, state: ContainerState) -> None:
+        await board.record(
+            ContainerExited(
+                at=self._clock.now_ms(),
+                reason=exit_reason(state),
+                exit_code=state.exit_code,
+                finished_at=state.finished_at,
+            )
+        )
+
+    async def _collect_payments(self, board: LeaseBoard) -> None:
+        """Report at once, so that the requester's stopwatch starts with ours, and then at every tick."""
+        tick_s = board.state.terms.tick_ms / 1000
+        while True:
+            if await self._send_report(board, final=False):
+                await self._thaw(board)
+                await trio.sleep(tick_s)
+            else:
+                await self._freeze_if_overdue(board)
+                await trio.sleep(min(_RETRY_S, tick_s))
+
+    async def _freeze_if_overdue(self, board: LeaseBoard) -> None:
+        if self._clock.now_ms() >= board.state.pause_at and not board.state.paused_at:
+            await self._engine.ensure_paused(board.lease_id.hex())
+            await board.record(ContainerPaused(at=self._clock.now_ms()))
+
+    async def _thaw(self, board: LeaseBoard) -> None:
+        if board.state.paused_at:
+            await self._engine.ensure_resumed(board.lease_id.hex())
+            await board.record(ContainerResumed(at=self._clock.now_ms()))
+
+    async def _wind_down(self, board: LeaseBoard) -> None:
+        name = board.lease_id.hex()
+        if await self._engine.state(name) is not None:
+            state = await self._engine.ensure_stopped(name, grace_ms=_STOP_GRACE_MS)
+            if state is not None and not board.state.finished_at:
+                await self._record_exit(board, state)
+        while board.state.stage is Stage.ENDING:
+            # A report that was signed but not answered goes first: its number must not be used twice.
+            final = board.pending is None or board.pending.record.final
+            if not await self._send_report(board, final=final):
+                await trio.sleep(_RETRY_S)
+
+    async def _collect(self, board: LeaseBoard) -> None:
+        await self._release(board)
+        owed = self._payee.owed_cumulative(board.lane)
+        waited = 0.0
+        while True:
+            lane = await self._payee.lane_on_chain(board.lane)
+            if board.state.paid == 0 or lane.claimed >= owed:
+                fact = SettlementConfirmed(at=self._clock.now_ms(), transaction=b"", paid=board.state.paid)
+                await board.record(fact)
+                return
+            if waited >= self._settle_patience_s or lane.exit_at:
+                await self._payee.redeem([board.lane])
+            await trio.sleep(self._poll_s)
+            waited += self._poll_s
+
+    async def _release(self, board: LeaseBoard) -> None:
+        name = board.lease_id.hex()
+        await self._engine.ensure_removed(name)
+        await self._payee.release(board.lease_id)
+        self._files.drop(board.lease_id)
+        self._desk.free_slots_of(board)
+
+    async def _send_report(self, board: LeaseBoard, *, final: bool) -> bool:
+        """Send the pending report, or write one first. True when it was paid."""
+        report = board.pending or await self._write(board, final=final)
+        request = codec.pack({"report": report.raw})
+        try:
+            answer = await self._network.request(
+                board.requester, wire.PROTOCOL_REPORT, request, timeout=wire.REQUEST_TIMEOUT_S
+            )
+            row = self._read_answer(answer)
+            if row is None:
+                return False
+            if report.record.amount:
+                await self._payee.accept(board.lease_id, report.record.amount, row)
+        except (PeerUnreachable, PeerFault) as error:
+            log.info("lease %s: report %d not paid: %s", board.lease_id.hex()[:8], report.record.sequence, error)
+            if isinstance(error, PeerFault):
+                self._network.penalise(board.requester, error.code)
+            return False
+        fact = payment_fact(report.record, self._clock.now_ms())
+        return await board.record(fact, paid=PaidReport(report=report.raw, row=row))
+
+    async def _write(self, board: LeaseBoard, *, final: bool) -> Verified[UsageReport]:
+        usage = await self._engine.usage(board.lease_id.hex())
+        now = self._clock.now_ms()
+        report = self._signer.sign(
+            write_report(
+                board.state,
+                provider=self._signer.key,
+                lease_id=board.lease_id,
+                chain=board.chain,
+                now=now,
+                cpu_ms=usage.cpu_ms,
+                memory_peak_mib=usage.memory_peak_mib,
+                final=final,
+            )
+        )
+        await board.remember_report(report, now)
+        return report
+
+    def _read_answer(self, answer: bytes) -> bytes | None:
+        """The encoded voucher, empty when nothing was owed; None when the requester did not pay (yet)."""
+        reply = codec.unpack(answer)
+        voucher = reply.get("voucher") if isinstance(reply, dict) else None
+        if isinstance(voucher, bytes):
+            return voucher
+        return None
