@@ -1,0 +1,171 @@
+"""From checked values to a :class:`JobRequest`: defaults, contradictions between keys, local paths made absolute.
+
+Asks the file system only whether an input is there; the node reads it later.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from market.errors import InvalidRequest
+from market.money import affordable_ms, amount_due
+from market.records import JobSpec, Requirements
+from node.job_file.document import Scalar
+from node.job_file.gpu import GpuAsk
+from node.job_file.report import Report
+from node.job_file.request import JobRequest, LocalInput, LocalOutput
+from node.job_file.values import WORK
+
+DEFAULT_SHM_MIB = 64
+_NANO_MS_PER_UNIT = 1_000_000
+
+
+def build_request(report: Report, *, default_name: str, folder: Path) -> JobRequest | None:
+    """Make the request, or add what stands in its way to the report and return None.
+
+    Args:
+        report: the outcome of the check.
+        default_name: used when the job has no name; the image's name when empty.
+        folder: what relative local paths are relative to.
+    """
+    inputs = _inputs(report, folder)
+    outputs = _outputs(report, folder)
+    _contradictions(report)
+    if report.problems:
+        return None
+    values = report.values
+    gpu: GpuAsk = values.get("resources.gpu", GpuAsk())
+    price, total = _limits(values, gpu.count)
+    request = JobRequest(
+        name=values.get("name") or _name(default_name or values["image"]),
+        spec=_spec(values, gpu, tuple(item.source for item in outputs)),
+        max_price=price,
+        max_total=total,
+        strategy=values.get("strategy", "lowest_cost"),
+        inputs=inputs,
+        outputs=outputs,
+        allow=values.get("providers.allow", ()),
+        deny=values.get("providers.deny", ()),
+    )
+    try:
+        return JobRequest.from_json(request.to_json())
+    except InvalidRequest as error:
+        # A bound of the wire format that no single key is to blame for.
+        report.add(error.code, "", report.marks["image"], error.message, error.fix)
+        return None
+
+
+def _spec(values: dict[str, Any], gpu: GpuAsk, outputs: tuple[str, ...]) -> JobSpec:
+    """Amounts in the file are for the whole job; an offer sells slots, so each is shared out among them, rounded up."""
+    slots = gpu.count
+    requirements = Requirements(
+        gpus=gpu.models,
+        slots=slots,
+        vram_mib=gpu.vram_mib,
+        vram_max_mib=gpu.vram_max_mib,
+        cpu_milli=math.ceil(values.get("resources.cpu", 0) / slots),
+        memory_mib=math.ceil(values.get("resources.memory", 0) / slots),
+        disk_mib=math.ceil(values.get("resources.disk", 0) / slots),
+        regions=values.get("providers.region", ()),
+        min_reputation=values.get("providers.min_reputation", 0),
+        allow_simulated=values.get("resources.simulated", False),
+    )
+    return JobSpec(
+        image=values["image"],
+        command=values.get("command", ()),
+        env=values.get("env", {}),
+        requirements=requirements,
+        network=values.get("resources.network", "none"),
+        outputs=outputs,
+        shm_mib=values.get("resources.shm", DEFAULT_SHM_MIB),
+        max_duration_ms=values["max_duration"],
+    )
+
+
+def _limits(values: dict[str, Any], slots: int) -> tuple[int, int]:
+    """The price cap and the cost cap; the one that is not given follows from the other and the longest duration."""
+    gpu_ms = values["max_duration"] * slots
+    price, total = values.get("max_price"), values.get("max_total")
+    if price is None:
+        assert total is not None
+        price = total * _NANO_MS_PER_UNIT // gpu_ms
+    return price, min(total, amount_due(price, gpu_ms)) if total is not None else amount_due(price, gpu_ms)
+
+
+def _contradictions(report: Report) -> None:
+    values, marks = report.values, report.marks
+    gpu, shm, memory = (values.get(f"resources.{key}") for key in ("gpu", "shm", "memory"))
+    if gpu and gpu.models == ("none",) and values.get("resources.simulated"):
+        report.add(
+            "contradiction", "resources.simulated", marks["resources.simulated"],
+            "no GPU and a simulated GPU are asked for at once", "remove one of the two", also=marks["resources.gpu"],
+        )  # fmt: skip
+    if shm and memory and shm > memory:
+        report.add(
+            "contradiction", "resources.shm", marks["resources.shm"],
+            f"shm ({shm} MiB) is more than all of memory ({memory} MiB)", "shared memory is part of memory: raise memory",
+            also=marks["resources.memory"],
+        )  # fmt: skip
+    for key in set(values.get("providers.allow", ())) & set(values.get("providers.deny", ())):
+        report.add(
+            "contradiction", "providers.deny", marks[f"providers.deny={key}"],
+            f"{key[:12]}… is both allowed and denied", "keep it in one of the two lists", also=marks[f"providers.allow={key}"],
+        )  # fmt: skip
+    if {"max_price", "max_total"} <= values.keys() and values["max_price"] > 0:
+        # Less than a second's worth of work is a slip of a decimal, not a budget.
+        slots = gpu.count if gpu else 1
+        if affordable_ms(values["max_price"], values["max_total"]) < 1000 * slots:
+            report.add(
+                "contradiction", "max_total", marks["max_total"], "max_total does not pay for one second at max_price",
+                "raise max_total, or lower max_price", also=marks["max_price"],
+            )  # fmt: skip
+
+
+def _inputs(report: Report, folder: Path) -> tuple[LocalInput, ...]:
+    found = []
+    for written, target in report.values.get("inputs", ()):
+        source = _local(written, folder)
+        if not (os.path.isfile(source) or os.path.isdir(source)):
+            there = "is not a file or folder" if os.path.exists(source) else "does not exist"
+            report.add(
+                "missing_input", "inputs", written.mark, f"input '{written.text}' {there}",
+                "relative paths start at the folder of the job file, or the current one for flags",
+            )  # fmt: skip
+        elif not os.access(source, os.R_OK):
+            report.add(
+                "unreadable_input", "inputs", written.mark, f"input '{written.text}' cannot be read", "allow reading it"
+            )
+        else:
+            single = os.path.isfile(source) and target == WORK
+            found.append(LocalInput(source=source, target=f"{WORK}/{os.path.basename(source)}" if single else target))
+    return tuple(found)
+
+
+def _outputs(report: Report, folder: Path) -> tuple[LocalOutput, ...]:
+    found = []
+    for written, source in report.values.get("outputs", ()):
+        destination = _local(written, folder)
+        if os.path.exists(destination) and not os.path.isdir(destination):
+            report.add(
+                "bad_output", "outputs", written.mark, f"'{written.text}' is a file: outputs are written into a folder",
+                "name a folder; it is made when needed",
+            )  # fmt: skip
+        else:
+            found.append(LocalOutput(source=source, destination=destination))
+    return tuple(found)
+
+
+def _local(written: Scalar, folder: Path) -> str:
+    # A flag is typed in a shell: its paths start where the shell stands, not where the file lies.
+    base = Path.cwd() if written.mark.flag else folder
+    return os.path.normpath(base / os.path.expanduser(written.text))
+
+
+def _name(text: str) -> str:
+    """A job name out of a file's or an image's name."""
+    last = text.partition("@")[0].rpartition("/")[2].partition(":")[0].lower()
+    return re.sub(r"[^a-z0-9-]+", "-", last).strip("-")[:63] or "job"

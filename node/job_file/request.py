@@ -1,0 +1,115 @@
+"""A job as its owner asks for it: the spec that may travel, and the limits and local paths that never do.
+
+The JSON form is what ``submit`` sends over the local API; the node checks it again, because a program other than our
+CLI may have written it.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from market.errors import InvalidRequest
+from market.money import MAX_PRICE
+from market.records import JobSpec
+
+HexKey = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+LocalPath = Annotated[str, Meta(min_length=2, max_length=4096, pattern="^/")]
+ContainerPath = Annotated[str, Meta(min_length=2, max_length=512, pattern="^/")]
+
+
+class LocalInput(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file or folder of this machine (``source``) and where the job finds it (``target``).
+
+    A folder's content appears under ``target``; a file appears *as* ``target``.
+    """
+
+    source: LocalPath
+    target: ContainerPath
+
+
+class LocalOutput(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A path inside the job (``source``) and the folder of this machine it is copied to (``destination``)."""
+
+    source: ContainerPath
+    destination: LocalPath
+
+
+class JobRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One job to buy.
+
+    Attributes:
+        name: for people; lower-case letters, digits and dashes.
+        spec: what shall run. Its ``inputs`` are empty here: the node packs and hashes them; its ``outputs`` are the
+            ``source`` paths of ``outputs`` below.
+        max_price: nanotokens per GPU-second that are never exceeded.
+        max_total: token units this job may cost in all.
+        strategy: how to rank the offers that fit; ``lowest_cost`` is the one there is.
+        allow, deny: node keys in hex; empty ``allow`` means everybody.
+    """
+
+    name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$")]
+    spec: JobSpec
+    max_price: Annotated[int, Meta(ge=0, le=MAX_PRICE)]
+    max_total: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    strategy: str = "lowest_cost"
+    inputs: Annotated[tuple[LocalInput, ...], Meta(max_length=256)] = ()
+    outputs: Annotated[tuple[LocalOutput, ...], Meta(max_length=64)] = ()
+    allow: Annotated[tuple[HexKey, ...], Meta(max_length=256)] = ()
+    deny: Annotated[tuple[HexKey, ...], Meta(max_length=256)] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for the local API."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
+    @classmethod
+    def from_json(cls, data: Any) -> JobRequest:
+        """Read and check what :meth:`to_json` wrote, or what another program wrote in its place.
+
+        Raises:
+            InvalidRequest: a field is missing, unknown, mistyped or out of range, or two fields contradict.
+        """
+        try:
+            request = msgspec.convert(data, cls, strict=True)
+        except msgspec.ValidationError as error:
+            raise InvalidRequest(f"not a job request: {error}", code="invalid_request") from None
+        request.check()
+        return request
+
+    def check(self) -> None:
+        """Raise on what types cannot say.
+
+        Raises:
+            InvalidRequest: see the message.
+        """
+        if not self.spec.command:
+            raise InvalidRequest("the job has no command", code="invalid_request")
+        if self.strategy != "lowest_cost":
+            raise InvalidRequest(
+                f"strategy '{self.strategy}' is not supported yet", code="not_supported", fix="use 'lowest_cost'"
+            )
+        if self.spec.inputs:
+            raise InvalidRequest("inputs are named by local path; the node hashes them", code="invalid_request")
+        if self.spec.outputs != tuple(item.source for item in self.outputs):
+            raise InvalidRequest("spec.outputs and outputs name different paths", code="invalid_request")
+        for path in [item.target for item in self.inputs] + [item.source for item in self.outputs]:
+            if not is_plain_path(path):
+                raise InvalidRequest(f"'{path}' is not a plain absolute path", code="invalid_request")
+
+
+def is_plain_path(path: str) -> bool:
+    """Whether ``path`` is absolute, below the root, and free of ``..``, ``.``, doubled slashes and control characters.
+
+    A path inside a job travels to the provider: anything but the one plain spelling is refused on both sides.
+    """
+    return (
+        path.startswith("/")
+        and path != "/"
+        and path == posixpath.normpath(path)
+        and not path.startswith("//")
+        and path.isprintable()
+    )

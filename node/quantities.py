@@ -1,0 +1,97 @@
+"""Durations, sizes and shares as people write them, read into integers. Units are required: a bare number is refused.
+
+Shared by the job file and the node's config, so that ``32GB`` means the same in both.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import ROUND_CEILING, Decimal
+
+from market.errors import InvalidRequest
+
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)")
+_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?([KMGT]i?B)", re.IGNORECASE)
+_BYTES = {
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+    "tib": 2**40,
+}
+_SHARE = re.compile(r"\d{1,6}(?:\.\d{1,3})?")
+
+
+def parse_duration_ms(text: str) -> int:
+    """``"10s"``, ``"1.5h"`` → milliseconds.
+
+    Raises:
+        InvalidRequest: no unit, or not a number.
+    """
+    found = _DURATION.fullmatch(text.strip())
+    if not found:
+        raise InvalidRequest(
+            f"'{text}' is not a duration", code="bad_duration", fix="a number with a unit: s, m, h or d, as in 30m"
+        )
+    return int(Decimal(found[1]) * _MS[found[2]])
+
+
+def parse_size_bytes(text: str) -> int:
+    """``"32GB"`` (10⁹) or ``"32GiB"`` (2³⁰) → bytes.
+
+    Raises:
+        InvalidRequest: no unit, or not a number.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if not found:
+        raise InvalidRequest(
+            f"'{text}' is not a size", code="bad_size", fix="a number with a unit: MB, GB or TB, as in 32GB"
+        )
+    return int(Decimal(found[1]) * _BYTES[found[2].lower()])
+
+
+def parse_size_mib(text: str) -> int:
+    """A size in MiB, rounded up: asked for less than a MiB is asked for one.
+
+    Raises:
+        InvalidRequest: as :func:`parse_size_bytes`.
+    """
+    return -(-parse_size_bytes(text) // 2**20)
+
+
+def parse_cpu_milli(text: str) -> int:
+    """``"8"`` or ``"0.5"`` cores → thousandths of a core, above zero.
+
+    Raises:
+        InvalidRequest: not a number, or zero.
+    """
+    if not _SHARE.fullmatch(text.strip()) or Decimal(text.strip()) == 0:
+        raise InvalidRequest(f"'{text}' is not a number of CPU cores", code="bad_cpu", fix="for example 8 or 0.5")
+    return int((Decimal(text.strip()) * 1000).to_integral_value(rounding=ROUND_CEILING))
+
+
+def format_duration(ms: int) -> str:
+    """Milliseconds for people: ``"0.4 s"``, ``"4 m 12 s"``, ``"2 h 5 m"``."""
+    if ms < 60_000:
+        return f"{ms / 1000:.1f} s"
+    minutes, seconds = divmod(ms // 1000, 60)
+    if minutes < 60:
+        return f"{minutes} m {seconds} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} m" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def format_size(size: int) -> str:
+    """Bytes for people, in decimal units: ``"2.1 MB"``."""
+    if size < 1000:
+        return f"{size} B"
+    value = float(size)
+    for unit in ("kB", "MB", "GB", "TB"):
+        value /= 1000
+        if value < 1000 or unit == "TB":
+            break
+    return f"{value:.1f} {unit}"
