@@ -101,28 +101,43 @@ def _contradictions(report: Report) -> None:
     gpu, shm, memory = (values.get(f"resources.{key}") for key in ("gpu", "shm", "memory"))
     if gpu and gpu.models == ("none",) and values.get("resources.simulated"):
         report.add(
-            "contradiction", "resources.simulated", marks["resources.simulated"],
-            "no GPU and a simulated GPU are asked for at once", "remove one of the two", also=marks["resources.gpu"],
-        )  # fmt: skip
+            "contradiction",
+            "resources.simulated",
+            marks["resources.simulated"],
+            "no GPU and a simulated GPU are asked for at once",
+            "remove one of the two",
+            also=marks["resources.gpu"],
+        )
     if shm and memory and shm > memory:
         report.add(
-            "contradiction", "resources.shm", marks["resources.shm"],
-            f"shm ({shm} MiB) is more than all of memory ({memory} MiB)", "shared memory is part of memory: raise memory",
+            "contradiction",
+            "resources.shm",
+            marks["resources.shm"],
+            f"shm ({shm} MiB) is more than all of memory ({memory} MiB)",
+            "shared memory is part of memory: raise memory",
             also=marks["resources.memory"],
-        )  # fmt: skip
+        )
     for key in set(values.get("providers.allow", ())) & set(values.get("providers.deny", ())):
         report.add(
-            "contradiction", "providers.deny", marks[f"providers.deny={key}"],
-            f"{key[:12]}… is both allowed and denied", "keep it in one of the two lists", also=marks[f"providers.allow={key}"],
-        )  # fmt: skip
+            "contradiction",
+            "providers.deny",
+            marks[f"providers.deny={key}"],
+            f"{key[:12]}… is both allowed and denied",
+            "keep it in one of the two lists",
+            also=marks[f"providers.allow={key}"],
+        )
     if {"max_price", "max_total"} <= values.keys() and values["max_price"] > 0:
         # Less than a second's worth of work is a slip of a decimal, not a budget.
         slots = gpu.count if gpu else 1
         if affordable_ms(values["max_price"], values["max_total"]) < 1000 * slots:
             report.add(
-                "contradiction", "max_total", marks["max_total"], "max_total does not pay for one second at max_price",
-                "raise max_total, or lower max_price", also=marks["max_price"],
-            )  # fmt: skip
+                "contradiction",
+                "max_total",
+                marks["max_total"],
+                "max_total does not pay for one second at max_price",
+                "raise max_total, or lower max_price",
+                also=marks["max_price"],
+            )
 
 
 def _inputs(report: Report, folder: Path) -> tuple[LocalInput, ...]:
@@ -132,9 +147,12 @@ def _inputs(report: Report, folder: Path) -> tuple[LocalInput, ...]:
         if not (os.path.isfile(source) or os.path.isdir(source)):
             there = "is not a file or folder" if os.path.exists(source) else "does not exist"
             report.add(
-                "missing_input", "inputs", written.mark, f"input '{written.text}' {there}",
+                "missing_input",
+                "inputs",
+                written.mark,
+                f"input '{written.text}' {there}",
                 "relative paths start at the folder of the job file, or the current one for flags",
-            )  # fmt: skip
+            )
         elif not os.access(source, os.R_OK):
             report.add(
                 "unreadable_input", "inputs", written.mark, f"input '{written.text}' cannot be read", "allow reading it"
@@ -151,9 +169,12 @@ def _outputs(report: Report, folder: Path) -> tuple[LocalOutput, ...]:
         destination = _local(written, folder)
         if os.path.exists(destination) and not os.path.isdir(destination):
             report.add(
-                "bad_output", "outputs", written.mark, f"'{written.text}' is a file: outputs are written into a folder",
+                "bad_output",
+                "outputs",
+                written.mark,
+                f"'{written.text}' is a file: outputs are written into a folder",
                 "name a folder; it is made when needed",
-            )  # fmt: skip
+            )
         else:
             found.append(LocalOutput(source=source, destination=destination))
     return tuple(found)

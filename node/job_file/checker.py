@@ -55,9 +55,13 @@ class _Checker:
             if key.text in seen:
                 first = seen[key.text]
                 self.add(
-                    "duplicate_key", path, key.mark, f"'{key.text}' is given twice (first on line {first.line})",
-                    "keep one of them", also=first,
-                )  # fmt: skip
+                    "duplicate_key",
+                    path,
+                    key.mark,
+                    f"'{key.text}' is given twice (first on line {first.line})",
+                    "keep one of them",
+                    also=first,
+                )
                 continue
             seen[key.text] = key.mark
             rule = section.get(key.text)

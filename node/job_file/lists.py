@@ -123,14 +123,21 @@ def _mounts(report: Report, path: str, node: Node, *, local: str, inside: str) -
         target = report.read(f"{where}.{inside}", sides[inside], values.read_job_path)
         if "://" in sides[local].text:
             report.add(
-                "not_supported", where, sides[local].mark, "addresses on the web are not supported yet",
+                "not_supported",
+                where,
+                sides[local].mark,
+                "addresses on the web are not supported yet",
                 "download it first and name the local file",
-            )  # fmt: skip
+            )
         elif target is not None and target in taken:
             report.add(
-                "contradiction", where, sides[inside].mark, f"'{target}' is used twice in '{path}'",
-                "give each its own path", also=taken[target],
-            )  # fmt: skip
+                "contradiction",
+                where,
+                sides[inside].mark,
+                f"'{target}' is used twice in '{path}'",
+                "give each its own path",
+                also=taken[target],
+            )
         elif target is not None:
             taken[target] = sides[inside].mark
             pairs.append((sides[local], target))
