@@ -27,7 +27,9 @@ ADAPTERS = {
 }
 """A technology, and how the names of the only files that may import it begin."""
 
-TESTED_ELSEWHERE: dict[str, str] = {}
+TESTED_ELSEWHERE = {
+    "node/devnet/engine_leftovers.py": "tests/integration/test_engine_leftovers.py",
+}
 """Modules without a unit test of their own name, and where their behaviour is tested instead."""
 
 
