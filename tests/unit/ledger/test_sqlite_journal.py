@@ -1,0 +1,281 @@
+"""What the real journal promises beyond the port: durability, privacy, one owner, damage found."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from ledger import sqlite_schema
+from ledger.ports import NewEntry
+from ledger.sqlite_file import Ballast
+from ledger.sqlite_journal import SqliteJournal, open_journal
+from market.errors import BrokenInvariant, InvalidRequest, Unavailable
+
+KIB = 1024
+
+
+def fact(body: bytes = b"body", stream: str = "a") -> NewEntry:
+    return NewEntry(stream=stream, kind="Happened", at_ms=1, body=body)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "node" / "journal.db"
+
+
+async def fill(path: Path, count: int) -> None:
+    async with open_journal(path, ballast_bytes=0) as journal:
+        for i in range(count):
+            await journal.append([fact(b"%d" % i)], {"count": b"%d" % i})
+
+
+def tamper(path: Path, sql: str) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute(sql)
+    connection.close()
+
+
+async def test_entries_and_values_are_there_after_reopening(path: Path) -> None:
+    await fill(path, 3)
+
+    async with open_journal(path) as journal:
+        assert [entry.body for entry in await journal.read("a")] == [b"0", b"1", b"2"]
+        assert await journal.get("count") == b"2"
+        [written] = await journal.append([fact()])
+        assert written.position == 4
+
+
+async def test_every_commit_is_synced(path: Path) -> None:
+    async with open_journal(path) as journal:
+        read_back = [
+            await journal._thread.run(lambda name=name: sqlite_schema.value_of(journal._writer, f"pragma {name}"))
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        ]
+    assert read_back == ["wal", 2, 1]
+
+
+async def test_its_files_are_readable_by_their_owner_only(path: Path) -> None:
+    async with open_journal(path, ballast_bytes=64 * KIB) as journal:
+        await journal.append([fact()])
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    assert len(modes) == 5
+    assert set(modes.values()) == {0o600}
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+async def test_a_second_owner_is_refused(path: Path) -> None:
+    async with open_journal(path):
+        with pytest.raises(InvalidRequest) as refused:
+            async with open_journal(path):
+                pass
+        other = "import sys, trio; from ledger.sqlite_journal import open_journal\n"
+        other += "async def main():\n  async with open_journal(sys.argv[1]): pass\n"
+        other += "try: trio.run(main)\nexcept Exception as error: print(error.code)\n"
+        answer = await trio.run_process([sys.executable, "-c", other, str(path)], capture_stdout=True)
+    assert refused.value.code == "already_running"
+    assert str(os.getpid()) in refused.value.message
+    assert answer.stdout == b"already_running\n"
+    async with open_journal(path):
+        pass
+
+
+async def test_nothing_is_left_running_when_the_block_ends_badly(path: Path) -> None:
+    before = threading.active_count()
+    with pytest.RaisesGroup(ZeroDivisionError, allow_unwrapped=True, flatten_subgroups=True):
+        async with open_journal(path) as journal:
+            await journal.append([fact()])
+            raise ZeroDivisionError
+    with trio.CancelScope() as scope:
+        async with open_journal(path) as journal:
+            scope.cancel()
+            await trio.sleep_forever()
+    assert threading.active_count() <= before + 1  # trio keeps an idle worker of its own
+    assert not path.with_name("journal.db-wal").exists()
+
+
+async def test_a_process_that_fails_with_an_open_journal_still_ends(path: Path) -> None:
+    script = "import sys, trio; from ledger.sqlite_journal import open_journal\n"
+    script += "async def main():\n  async with open_journal(sys.argv[1]): raise SystemExit(7)\n"
+    script += "trio.run(main)\n"
+    with trio.fail_after(60):
+        ended = await trio.run_process(
+            [sys.executable, "-c", script, str(path)], check=False, stderr=subprocess.DEVNULL
+        )
+    assert ended.returncode == 7
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "update entry set body = x'00' where position = 2",
+        "delete from entry where position = 2",
+        "delete from entry where position = 4",
+        "update entry set at_ms = at_ms + 1 where position = 4",
+        "delete from schema_version",
+    ],
+)
+async def test_a_journal_that_was_changed_is_refused(path: Path, damage: str) -> None:
+    await fill(path, 4)
+    async with open_journal(path):
+        pass
+    tamper(path, damage)
+
+    with pytest.raises(InvalidRequest) as refused:
+        async with open_journal(path):
+            pass
+    assert refused.value.code == "journal_damaged"
+
+
+async def test_a_long_journal_is_checked_from_where_the_last_check_ended(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(path, 4)
+    async with open_journal(path) as journal:
+        await journal.append([fact(), fact()])
+    monkeypatch.setattr(sqlite_schema, "FULL_CHECK_ROWS", 3)
+
+    tamper(path, "update entry set body = x'00' where position = 1")
+    async with open_journal(path) as journal:
+        assert len(await journal.read_all()) == 6
+    tamper(path, "update entry set hash = zeroblob(32) where position = 6")
+    with pytest.raises(InvalidRequest) as refused:
+        async with open_journal(path):
+            pass
+    assert refused.value.code == "journal_damaged"
+
+
+async def test_damaged_pages_are_refused(path: Path) -> None:
+    await fill(path, 200)
+    raw = bytearray(path.read_bytes())
+    raw[4096 * 2 : 4096 * 3] = b"\xa5" * 4096
+    path.write_bytes(raw)
+
+    with pytest.raises(InvalidRequest) as refused:
+        async with open_journal(path):
+            pass
+    assert refused.value.code == "journal_damaged"
+
+
+async def test_a_file_that_is_no_database_is_refused_untouched(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"dear diary" * 1000)
+
+    with pytest.raises(InvalidRequest):
+        async with open_journal(path):
+            pass
+    assert path.read_bytes() == b"dear diary" * 1000
+
+
+async def test_somebody_elses_database_is_refused_untouched(path: Path) -> None:
+    path.parent.mkdir()
+    tamper(path, "create table photos (id integer)")
+    before = path.read_bytes()
+
+    with pytest.raises(InvalidRequest) as refused:
+        async with open_journal(path):
+            pass
+    assert refused.value.code == "not_a_journal"
+    assert path.read_bytes() == before
+
+
+async def test_a_newer_schema_is_refused(path: Path) -> None:
+    await fill(path, 1)
+    tamper(path, "insert into schema_version values (99)")
+
+    with pytest.raises(InvalidRequest) as refused:
+        async with open_journal(path):
+            pass
+    assert refused.value.code == "journal_newer"
+    assert refused.value.fix
+
+
+@pytest.mark.parametrize("kept", [0, 1, 24, 300, 4000, 9000])
+async def test_a_torn_end_of_the_log_costs_only_what_was_never_returned_from(
+    path: Path, tmp_path: Path, kept: int
+) -> None:
+    log = path.with_name("journal.db-wal")
+    copy = tmp_path / "after-the-power-cut" / "journal.db"
+    copy.parent.mkdir()
+    async with open_journal(path) as journal:
+        await journal.append([fact(b"returned from")], {"key": b"old"})
+        synced = log.stat().st_size
+        await journal.append([fact(b"x" * 9000)], {"key": b"new"})
+        assert log.stat().st_size > synced + 9000
+        shutil.copy(path, copy)
+        copy.with_name("journal.db-wal").write_bytes(log.read_bytes()[: synced + kept] + b"\xa5" * 700)
+
+    async with open_journal(copy) as survivor:
+        assert [entry.body for entry in await survivor.read_all()] == [b"returned from"]
+        assert await survivor.get("key") == b"old"
+        await survivor.append([fact(b"again")])
+
+
+async def limit_pages(journal: SqliteJournal, spare: int) -> None:
+    """Make the disk full for real as far as SQLite is concerned: the database may grow by so many pages only."""
+    pages = await journal._thread.run(lambda: sqlite_schema.value_of(journal._writer, "pragma page_count"))
+    await journal._thread.run(lambda: sqlite_schema.value_of(journal._writer, f"pragma max_page_count={pages + spare}"))
+
+
+async def test_a_full_disk_is_told_and_nothing_is_half_written(path: Path) -> None:
+    async with open_journal(path, ballast_bytes=0) as journal:
+        await journal.append([fact(b"kept")])
+        await limit_pages(journal, 2)
+        with pytest.raises(Unavailable) as refused:
+            await journal.append([fact(b"small"), fact(b"x" * 100 * KIB)], {"key": b"value"})
+        assert refused.value.code == "disk_full"
+        assert [entry.body for entry in await journal.read_all()] == [b"kept"]
+        assert await journal.get("key") is None
+        await limit_pages(journal, 1000)
+        [written] = await journal.append([fact(b"later")])
+        assert written.position == 2
+    async with open_journal(path):
+        pass
+
+
+async def test_an_urgent_entry_gets_the_room_that_was_kept_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ballast = path.with_name("journal.db.ballast")
+    release = Ballast.release
+
+    async with open_journal(path, ballast_bytes=64 * KIB) as journal:
+
+        def release_makes_room(self: Ballast) -> bool:
+            grow = partial(journal._writer.execute_fetchall, "pragma max_page_count=10000")
+            journal._thread._loop.call_soon_threadsafe(lambda: asyncio.ensure_future(grow()))
+            return release(self)
+
+        monkeypatch.setattr(Ballast, "release", release_makes_room)
+        assert ballast.stat().st_blocks * 512 >= 64 * KIB
+        await limit_pages(journal, 1)
+        with pytest.raises(Unavailable):
+            await journal.append([fact(b"x" * 50 * KIB)])
+        assert ballast.exists()
+        [voucher] = await journal.append([fact(b"voucher" * 5000)], urgent=True)
+        assert not ballast.exists()
+        assert await journal.read_all() == [voucher]
+
+
+async def test_without_room_kept_back_even_an_urgent_entry_is_refused(path: Path) -> None:
+    async with open_journal(path, ballast_bytes=0) as journal:
+        await limit_pages(journal, 1)
+        with pytest.raises(Unavailable) as refused:
+            await journal.append([fact(b"x" * 50 * KIB)], urgent=True)
+        assert refused.value.code == "disk_full"
+        assert await journal.read_all() == []
+
+
+async def test_an_entry_beyond_all_bounds_is_refused(path: Path) -> None:
+    async with open_journal(path) as journal:
+        with pytest.raises(BrokenInvariant):
+            await journal.append([fact(b"x" * (1024 * KIB + 1))])
+        assert await journal.read_all() == []
