@@ -8,7 +8,7 @@ are documentation that the type checker reads; a reader must tolerate fields it 
 from __future__ import annotations
 
 import datetime
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Protocol, TypedDict
 
 from market.money import format_hourly, format_tokens
@@ -197,7 +197,8 @@ class LogPiece(TypedDict):
 
 class NodeControl(Protocol):
     """Verbs on a running node. Each may raise the errors of :mod:`market.errors`; ``InvalidRequest`` with code
-    ``not_found`` is raised for an id nobody knows. Every verb may be repeated."""
+    ``not_found`` is raised for an id nobody knows. Every verb may be repeated. The two streams are generators because
+    whoever leaves one early must close it in its own task."""
 
     async def status(self) -> Json:
         """``{version, name, key, peer_id, roles, started_at, addresses, peers: [{key, peer_id, addresses, rtt_ms}],
@@ -226,12 +227,12 @@ class NodeControl(Protocol):
         ...
 
     async def job(self, job: str) -> JobView: ...
-    def job_events(self, job: str, *, after: int = 0) -> AsyncIterator[Json]:
+    def job_events(self, job: str, *, after: int = 0) -> AsyncGenerator[Json, None]:
         """Events ``{seq, time, type, ...}`` with ``seq > after``, old ones first, then live ones. Ends after a
         terminal event. ``seq`` is dense from 1 for each job and survives a restart."""
         ...
 
-    def logs(self, job: str, *, offset: int = 0, follow: bool = False) -> AsyncIterator[LogPiece]:
+    def logs(self, job: str, *, offset: int = 0, follow: bool = False) -> AsyncGenerator[LogPiece, None]:
         """The job's output from byte ``offset``; with ``follow`` it ends when the job's output does."""
         ...
 
