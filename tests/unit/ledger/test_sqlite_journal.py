@@ -1,5 +1,7 @@
 """What the real journal promises beyond the port: durability, privacy, one owner, damage found."""
 
+# ruff: noqa: ASYNC240 - these tests look at small local files, and nothing else runs meanwhile.
+
 from __future__ import annotations
 
 import asyncio
