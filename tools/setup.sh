@@ -77,6 +77,8 @@ wait_for_engine() {
     return 1
 }
 
+daemon_runs() { [ -r /var/run/docker.pid ] && kill -0 "$(cat /var/run/docker.pid)" 2>/dev/null; }
+
 start_engine() {
     say engine "starting the Docker daemon"
     if [ -d /run/systemd/system ]; then
@@ -84,9 +86,9 @@ start_engine() {
     else
         service docker start >/dev/null 2>&1 || true
     fi
-    wait_for_engine 10 && return
-    # No init system that knows the service, as in a plain container: run the daemon ourselves.
-    pgrep -x dockerd >/dev/null || setsid --fork dockerd >>"$DOCKERD_LOG" 2>&1 </dev/null
+    wait_for_engine 5 && return
+    # No init system that knows the service, as in a plain container: run the daemon ourselves, unless one is on its way.
+    daemon_runs || setsid --fork dockerd >>"$DOCKERD_LOG" 2>&1 </dev/null
     wait_for_engine "$ENGINE_WAIT_S" && return
     tail -n 15 "$DOCKERD_LOG" >&2 || true
     stop "the Docker daemon does not answer; its last words are above and in $DOCKERD_LOG" "dockerd"
