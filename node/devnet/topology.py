@@ -1,0 +1,83 @@
+"""Who takes part in the demo's market, and the configuration file each one starts from. Pure.
+
+The three providers differ on purpose, so that the matching table has something to say: one fits, one is dearer than
+the job allows, and one sells a GPU that does not exist, which a requester refuses unless it asked for it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from msgspec import Struct
+
+INTRODUCER, REQUESTER = "introducer", "requester"
+PROVIDERS = ("north", "west", "south")
+NODES = (INTRODUCER, *PROVIDERS, REQUESTER)
+"""In order of start: whoever must be met comes first."""
+TRADERS = (*PROVIDERS, REQUESTER)
+"""The nodes that have a wallet."""
+
+_SHELVES: dict[str, dict[str, str | int]] = {
+    # "auto" is the real card where there is one with the container toolkit, else a machine without a GPU.
+    "north": {"price": "0.30/h", "gpu": "auto", "cpu": 1, "memory": "1GB", "disk": "1GB", "region": "eu-north"},
+    "west": {"price": "0.90/h", "gpu": "none", "cpu": 2, "memory": "4GB", "disk": "4GB", "region": "us-west"},
+    "south": {
+        "price": "0.20/h",
+        "gpu": "simulated:RTX4090:24GB",
+        "cpu": 1,
+        "memory": "2GB",
+        "disk": "1GB",
+        "region": "eu-south",
+    },
+}
+_RHYTHM = {"tick": "1s", "grace": "4s"}
+"""Short, so that a ten-second job shows several payments."""
+
+
+class ChainFacts(Struct, frozen=True, kw_only=True):
+    """Where the devnet settles. Addresses are 20 bytes."""
+
+    rpc: str
+    chain_id: int
+    escrow: bytes
+    token: bytes
+
+
+class Seat(Struct, frozen=True, kw_only=True):
+    """One node's place: its folder, its TCP port on loopback, and its peer id."""
+
+    name: str
+    home: Path
+    port: int
+    peer_id: str
+
+    @property
+    def address(self) -> str:
+        """Where the others reach it."""
+        return f"/ip4/127.0.0.1/tcp/{self.port}/p2p/{self.peer_id}"
+
+
+def config_text(seat: Seat, introducer: Seat, chain: ChainFacts) -> str:
+    """The TOML a node of this name starts from."""
+    node: dict[str, object] = {"name": seat.name, "listen": [f"/ip4/127.0.0.1/tcp/{seat.port}"]}
+    if seat.name == INTRODUCER:
+        return _table("node", {**node, "introducer": True})
+    node |= {"introducers": [introducer.address], "provide": seat.name in PROVIDERS}
+    money: dict[str, object] = {
+        "rpc": chain.rpc,
+        "chain_id": chain.chain_id,
+        "escrow": f"0x{chain.escrow.hex()}",
+        "token": f"0x{chain.token.hex()}",
+        "confirmations": 0,
+    }
+    text = _table("node", node) + _table("chain", money)
+    if seat.name in PROVIDERS:
+        text += _table("provider", {**_SHELVES[seat.name], **_RHYTHM, "slots": 1, "machine": seat.name})
+    return text
+
+
+def _table(name: str, values: dict[str, object]) -> str:
+    # JSON's strings, numbers, booleans and lists of strings are also TOML's.
+    lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+    return "\n".join([f"[{name}]", *lines, "", ""])
