@@ -23,13 +23,15 @@ DEFAULT_LISTEN = "/ip4/127.0.0.1/tcp/4001"
 
 
 class ChainConfig(Struct, frozen=True, kw_only=True):
-    """Where money is settled. ``confirmations`` is how deep a deposit must lie before it counts."""
+    """Where money is settled. ``confirmations`` is how deep a deposit must lie before it counts; ``start_block`` the
+    first block that can hold something of ours, normally that of the escrow's deployment."""
 
     rpc: str
     chain_id: int
     escrow: bytes
     token: bytes
     confirmations: int = 1
+    start_block: int = 0
 
 
 class ProviderConfig(Struct, frozen=True, kw_only=True):

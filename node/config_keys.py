@@ -28,6 +28,7 @@ KEYS: dict[str, dict[str, tuple[str, Reader]]] = {
         "escrow": ("escrow", values.read_address),
         "token": ("token", values.read_address),
         "confirmations": ("confirmations", values.read_int(0, 1000)),
+        "start_block": ("start_block", values.read_int(0, 2**53)),
     },
     "provider": {
         "price": ("price", values.read_price),

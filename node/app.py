@@ -1,0 +1,215 @@
+"""The node program: opens the real adapters, puts the node on top of them, serves the local API, stops cleanly.
+
+The task tree, from the outside in: signals and the stop event around the network; on it the journal, the chain and
+the engine; on those the trading node; the API last, so that nobody is answered before everything behind it works.
+A crash anywhere ends the process: the journal has what matters, and the next start goes on from it.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from bootstrap.identity import load_node_seed, load_session_key
+from bootstrap.wallet import load_wallet
+from ledger.evm_chain import open_evm_chain
+from ledger.sqlite_journal import open_journal
+from ledger.voucher import SessionKey
+from market.errors import FabricError, InvalidRequest
+from market.records import Settlement
+from market.signing import Signer
+from node.api import serve_api
+from node.config import ChainConfig, NodeConfig
+from node.home import JOURNAL_FILE, NODE_KEY_FILE, SESSION_KEY_FILE, WALLET_FILE, ensure_home
+from node.libp2p_network import open_libp2p_network
+from node.machine import Machine
+from node.machine_setup import machine_classes
+from node.offer_intake import OfferIntake
+from node.peer_exchange import PeerExchange
+from node.ports import Network
+from node.service import NodeService
+from node.system_clock import SystemClock
+from node.trading import TradingNode, TradingSettings, World, trading_node
+from runtime.docker_engine import open_docker_engine
+from runtime.nvidia_probe import NvidiaProbe
+from runtime.ports import ContainerEngine, EngineInfo, Gpu
+from runtime.simulated_probe import SimulatedProbe
+
+log = logging.getLogger(__name__)
+
+PEERS_FILE = "peers.json"
+
+
+def run_node(config: NodeConfig, password: str) -> None:
+    """Run until SIGINT, SIGTERM or a stop over the API. Blocks.
+
+    Raises:
+        FabricError: the node cannot start as configured, or a part of it gave up; one clear sentence each.
+    """
+    try:
+        trio.run(_main, config, password)
+    except BaseExceptionGroup as group:
+        # Nurseries wrap what their tasks raise; the user is told the cause, not the wrapping.
+        causes = list(_leaves(group))
+        ours = [cause for cause in causes if isinstance(cause, FabricError)]
+        if ours and len(ours) == len(causes):
+            raise ours[0] from group
+        raise
+
+
+async def _main(config: NodeConfig, password: str) -> None:
+    ensure_home(config.home)
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_stop_on_signal, stop)
+        nursery.start_soon(_serve, config, password, stop, nursery.cancel_scope)
+        await stop.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def _stop_on_signal(stop: trio.Event) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            stop.set()
+
+
+async def _serve(config: NodeConfig, password: str, stop: trio.Event, scope: trio.CancelScope) -> None:
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        seed = load_node_seed(config.home / NODE_KEY_FILE)
+        network = await stack.enter_async_context(
+            open_libp2p_network(
+                seed=seed,
+                listen=config.listen,
+                introducers=config.introducers,
+                book_path=config.home / PEERS_FILE,
+            )
+        )
+        exchange = PeerExchange(network)
+        exchange.register()
+        journal = world = trading = None
+        if config.chain is None:
+            intake = OfferIntake(network, clock)
+            intake.register()
+        else:
+            journal = await stack.enter_async_context(open_journal(config.home / JOURNAL_FILE))
+            world = await stack.enter_async_context(
+                _open_world(config, config.chain, password, seed=seed, network=network, journal=journal, clock=clock)
+            )
+            trading = await stack.enter_async_context(_open_trading(config, config.chain, world))
+            intake = trading.intake
+        service = NodeService(
+            config,
+            network=network,
+            intake=intake,
+            clock=clock,
+            journal=journal,
+            world=world,
+            trading=trading,
+            stop=stop,
+        )
+        tasks = await stack.enter_async_context(trio.open_nursery())
+        tasks.start_soon(exchange.exchange_forever)
+        if trading is None:
+            tasks.start_soon(intake.catch_up_forever)
+        await tasks.start(serve_api, service, config.api_socket)
+        log.info("node %s is up", config.name)
+        await stop.wait()
+        tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _open_world(
+    config: NodeConfig,
+    chain_config: ChainConfig,
+    password: str,
+    *,
+    seed: bytes,
+    network: Network,
+    journal: object,
+    clock: SystemClock,
+) -> AsyncIterator[World]:
+    wallet_path: Path = config.home / WALLET_FILE
+    if not await trio.Path(wallet_path).exists():
+        raise InvalidRequest(
+            "this node has no wallet yet",
+            code="no_wallet",
+            fix="make one with 'cfab wallet create'",
+            where=str(wallet_path),
+        )
+    secret = await trio.to_thread.run_sync(load_wallet, wallet_path, password)
+    async with open_evm_chain(
+        rpc_url=chain_config.rpc,
+        chain_id=chain_config.chain_id,
+        escrow=chain_config.escrow,
+        token=chain_config.token,
+        account_key=secret,
+        confirmations=chain_config.confirmations,
+        poll_ms=_poll_ms(chain_config),
+    ) as chain:
+        yield World(
+            network=network,
+            journal=journal,  # type: ignore[arg-type]
+            chain=chain,
+            clock=clock,
+            # Bid and job ids must not be guessable: they come from the operating system, not from a seed.
+            rng=secrets.SystemRandom(),
+            signer=Signer.from_seed(seed),
+            session_key=SessionKey(load_session_key(config.home / SESSION_KEY_FILE)),
+            wallet=SessionKey(secret),
+            folder=config.home,
+        )
+
+
+@asynccontextmanager
+async def _open_trading(config: NodeConfig, chain: ChainConfig, world: World) -> AsyncIterator[TradingNode]:
+    settings = TradingSettings(
+        poll_s=_poll_ms(chain) / 1000,
+        confirmations=chain.confirmations,
+        close_lanes=config.requester.close_lanes,
+        start_block=chain.start_block,
+    )
+    if not config.provide:
+        async with trading_node(world, settings, machines=[], engine=None) as node:
+            yield node
+        return
+    async with open_docker_engine(
+        node_id=world.signer.key.hex()[:16], state_dir=config.home / "runtime", url=config.provider.engine or None
+    ) as engine:
+        machines = await _machines(config, chain, world, engine)
+        async with trading_node(world, settings, machines=machines, engine=engine) as node:
+            yield node
+
+
+async def _machines(config: NodeConfig, chain: ChainConfig, world: World, engine: ContainerEngine) -> list[Machine]:
+    info: EngineInfo = await engine.info()
+    settlement = Settlement(chain_id=chain.chain_id, escrow=chain.escrow, payee=world.chain.account)
+    classes = machine_classes(config.provider, _gpus(config), info, settlement)
+    return [Machine(one, world.signer) for one in classes]
+
+
+def _gpus(config: NodeConfig) -> list[Gpu]:
+    choice = config.provider.gpu
+    if choice.kind == "none":
+        return []
+    if choice.kind == "simulated":
+        return SimulatedProbe(config.provider.slots, model=choice.model, vram_mib=choice.vram_mib).gpus()
+    return NvidiaProbe().gpus()
+
+
+def _poll_ms(chain: ChainConfig) -> int:
+    """A chain on this machine mines every second and costs nothing to ask; a public endpoint is asked politely."""
+    return 200 if "127.0.0.1" in chain.rpc or "localhost" in chain.rpc else 2_000
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for inner in group.exceptions:
+        found += _leaves(inner) if isinstance(inner, BaseExceptionGroup) else [inner]
+    return found

@@ -1,0 +1,70 @@
+"""What a running node can say of its own health, line by line, each with a remedy."""
+
+from __future__ import annotations
+
+import shutil
+
+from market.errors import FabricError
+from market.money import format_tokens
+from node.config import NodeConfig
+from node.control import Check
+from node.offer_intake import OfferIntake
+from node.ports import Network
+from node.trading import TradingNode, World
+
+_LOW_DISK = 1 << 30
+_STALE_HEAD_S = 120
+
+
+async def health_checks(
+    config: NodeConfig, network: Network, intake: OfferIntake, world: World | None, trading: TradingNode | None
+) -> list[Check]:
+    """Check peers, market, disk, chain, gas and wallet, in this order."""
+    peers = len(network.peers())
+    checks = [
+        _check(
+            "peers", peers > 0 or config.introducer, f"{peers} connected", "add an introducer to [node].introducers"
+        ),
+        _check("market", len(intake.book) > 0, f"{len(intake.book)} live offers", "wait for providers", warning=True),
+        _disk(config),
+    ]
+    if world is not None:
+        checks += await _chain(world)
+    return checks
+
+
+def _disk(config: NodeConfig) -> Check:
+    free = shutil.disk_usage(config.home).free
+    return _check("disk", free > _LOW_DISK, f"{free >> 20} MiB free", f"free space on the disk of {config.home}")
+
+
+async def _chain(world: World) -> list[Check]:
+    try:
+        head = await world.chain.head()
+        tokens = await world.chain.token_balance(world.chain.account)
+        gas = await world.chain.gas_balance(world.chain.account)
+    except FabricError as error:
+        return [_check("chain", False, error.message, error.fix or "check [chain].rpc")]
+    age = world.clock.now_ms() // 1000 - head.timestamp
+    return [
+        _check("chain", True, f"block {head.number}", ""),
+        _check(
+            "clock",
+            abs(age) < _STALE_HEAD_S,
+            f"newest block is {age} s old",
+            "check this machine's clock",
+            warning=True,
+        ),
+        _check("gas", gas > 0, f"{gas} wei", "send some of the chain's coin to the wallet"),
+        _check("tokens", tokens > 0, format_tokens(tokens), "send tokens to the wallet to buy jobs", warning=True),
+    ]
+
+
+def _check(name: str, good: bool, detail: str, fix: str, *, warning: bool = False) -> Check:
+    return {
+        "name": name,
+        "ok": good or warning,
+        "warning": warning and not good,
+        "detail": detail,
+        "fix": "" if good else fix,
+    }
