@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from eth_hash.auto import keccak
 from eth_utils.address import to_checksum_address
 from pyrevm import EVM, AccountInfo, BlockEnv, CfgEnv, Env, TxEnv
 from pyrevm import Log as RevmLog
@@ -20,6 +21,7 @@ from web3.utils import get_create_address
 
 GAS_LIMIT = 30_000_000
 BASE_FEE = 10**9
+_ANALYSIS_PADDING = 33
 _NOBODY = "0x" + "00" * 20
 # pyrevm tells what a transaction touched, and what a revert returned, nowhere but in these texts.
 _TOUCHED_ACCOUNT = re.compile(r"(0x[0-9a-f]{40}): Account \{ info:")
@@ -148,7 +150,11 @@ def _fresh_evm(state: State, call: Call, block: BlockContext) -> EVM:
         )
         evm.insert_account_info(address, info)
         for slot, value in account.storage.items():
+            # Inserting a slot leaves its account loaded, that is warm, and later slots half written; the value
+            # itself goes to the database below and survives taking all that back.
+            clean = evm.snapshot()
             evm.insert_account_storage(address, slot, value)
+            evm.revert(clean)
     return evm
 
 
@@ -164,10 +170,17 @@ def _state_after(evm: EVM, before: State) -> State:
         after[address] = EvmAccount(
             balance=info.balance,
             nonce=info.nonce,
-            code=bytes(evm.get_code(address) or b""),
+            code=_code(evm, address, info.code_hash),
             storage={slot: value for slot, value in storage.items() if value},
         )
     return after
+
+
+def _code(evm: EVM, address: str, code_hash: bytes | None) -> bytes:
+    code = bytes(evm.get_code(address) or b"")
+    # revm hands out a new contract's code with the padding that its own analysis added.
+    unpadded = code[:-_ANALYSIS_PADDING]
+    return unpadded if code_hash is not None and keccak(unpadded) == bytes(code_hash) else code
 
 
 def _log(entry: RevmLog) -> Log:
