@@ -30,6 +30,7 @@ LABEL_LEASE = "cfab.lease"
 LABEL_FENCING = "cfab.fencing"
 LABEL_PLAN = "cfab.plan"
 LABEL_STOP_AFTER = "cfab.stop_after_ms"
+LABEL_DISK = "cfab.disk_mib"
 
 _LEASE_ID = re.compile(r"[0-9a-f]{8,64}")
 MIB = 1024 * 1024
@@ -41,6 +42,7 @@ class HostFacts(Struct, frozen=True, kw_only=True):
     cpus: int
     cgroup_driver: str = "cgroupfs"
     runtimes: tuple[str, ...] = ("runc",)
+    max_open_files: int = 65536
 
 
 class WorkMount(Struct, frozen=True, kw_only=True):
@@ -113,6 +115,7 @@ def plan_container(spec: ContainerSpec, *, image_id: str, work: WorkMount, host:
             LABEL_LEASE: spec.lease_id,
             LABEL_FENCING: str(spec.fencing),
             LABEL_STOP_AFTER: str(spec.stop_after_ms),
+            LABEL_DISK: str(spec.disk_mib),
         },
     }
     if spec.command:
@@ -132,7 +135,7 @@ def _host_config(spec: ContainerSpec, *, work: WorkMount, host: HostFacts) -> di
         "PidsLimit": MAX_PROCESSES,
         "OomScoreAdj": 500,
         "Ulimits": [
-            {"Name": "nofile", "Soft": 65536, "Hard": 65536},
+            {"Name": "nofile", "Soft": host.max_open_files, "Hard": host.max_open_files},
             {"Name": "core", "Soft": 0, "Hard": 0},
         ],
         # Both count against the memory limit; /tmp without "exec" would break just-in-time compilers.

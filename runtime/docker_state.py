@@ -1,0 +1,58 @@
+"""Read an engine's description of a container. Pure: dictionaries in, records out."""
+
+from __future__ import annotations
+
+import calendar
+import time
+from typing import Any
+
+from runtime.container_plan import LABEL_FENCING, LABEL_LEASE, LABEL_STOP_AFTER
+from runtime.ports import ContainerState
+
+_PHASES = {
+    "created": "created",
+    "running": "running",
+    "paused": "running",
+    "restarting": "running",
+    "removing": "exited",
+    "exited": "exited",
+    "dead": "exited",
+}
+
+
+def container_state(inspected: dict[str, Any], *, stopped_by_deadline: bool = False) -> ContainerState:
+    """Sum up an inspected container.
+
+    ``stopped_by_deadline`` is the watchdog's mark. It counts only if the job really ran that long: the mark is
+    written just before the kill, and the job may have ended by itself in between.
+    """
+    state, labels = inspected["State"], inspected["Config"]["Labels"]
+    phase, error = _PHASES.get(state["Status"], "exited"), str(state.get("Error") or "")
+    if phase == "created" and error:
+        phase = "exited"  # a start that failed leaves it "created" for ever
+    started_at, finished_at = time_ms(state.get("StartedAt", "")), time_ms(state.get("FinishedAt", ""))
+    ran_ms = finished_at - started_at if phase == "exited" else 0
+    return ContainerState(
+        lease_id=labels[LABEL_LEASE],
+        fencing=int(labels[LABEL_FENCING]),
+        phase=phase,
+        started_at=started_at,
+        finished_at=finished_at if phase == "exited" else 0,
+        exit_code=int(state["ExitCode"]) & 0xFF if phase == "exited" else -1,
+        oom_killed=bool(state.get("OOMKilled")),
+        hit_time_limit=stopped_by_deadline and ran_ms >= int(labels[LABEL_STOP_AFTER]),
+        error=error,
+    )
+
+
+def time_ms(text: str) -> int:
+    """An engine's time ("2025-01-02T03:04:05.123456789Z") in UTC milliseconds; 0 for its zero time and for none."""
+    if len(text) < 19 or text.startswith("0001-"):
+        return 0
+    seconds = calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))
+    fraction = text[20:].rstrip("Z").partition("+")[0] if text[19:20] == "." else ""
+    return seconds * 1000 + int((fraction + "000")[:3])
+
+
+def is_paused(inspected: dict[str, Any]) -> bool:
+    return bool(inspected["State"].get("Paused"))
