@@ -8,7 +8,7 @@ are documentation that the type checker reads; a reader must tolerate fields it 
 from __future__ import annotations
 
 import datetime
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator
 from typing import Any, Protocol, TypedDict
 
 from market.money import format_hourly, format_tokens
@@ -227,12 +227,12 @@ class NodeControl(Protocol):
         ...
 
     async def job(self, job: str) -> JobView: ...
-    def job_events(self, job: str, *, after: int = 0) -> AsyncGenerator[Json, None]:
+    def job_events(self, job: str, *, after: int = 0) -> AsyncIterator[Json]:
         """Events ``{seq, time, type, ...}`` with ``seq > after``, old ones first, then live ones. Ends after a
         terminal event. ``seq`` is dense from 1 for each job and survives a restart."""
         ...
 
-    def logs(self, job: str, *, offset: int = 0, follow: bool = False) -> AsyncGenerator[LogPiece, None]:
+    def logs(self, job: str, *, offset: int = 0, follow: bool = False) -> AsyncIterator[LogPiece]:
         """The job's output from byte ``offset``; with ``follow`` it ends when the job's output does."""
         ...
 

@@ -16,7 +16,6 @@ SESSION_KEY_FILE = "session.key"
 WALLET_FILE = "wallet.json"
 JOURNAL_FILE = "journal.sqlite"
 API_SOCKET = "api.sock"
-LAST_JOB_FILE = "last-job"
 
 
 def home_folder(override: str = "") -> Path:

@@ -1,0 +1,92 @@
+"""Exit codes, and the one place that turns an error into words or JSON. Codes are a contract with scripts.
+
+0 done · 1 failed · 2 usage · 3 bad job file · 4 not found · 5 no match · 6 not enough funds · 7 locked or refused ·
+8 timed out · 9 provider lost · 10 no node running · 130 Ctrl-C. ``run`` returns the program's own code, and 125 when
+the fabric failed (Docker's rule).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from market.errors import FabricError, InvalidRequest
+from node.cli.terminal import safe
+
+FAILED = 1
+USAGE = 2
+FABRIC_FAILED = 125
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+_BY_CODE = {
+    "usage": 2,
+    "invalid_job_file": 3,
+    "not_found": 4,
+    "no_wallet": 4,
+    "no_match": 5,
+    "insufficient_funds": 6,
+    "not_funded": 6,
+    "wrong_password": 7,
+    "wallet_locked": 7,
+    "wallet_exists": 7,
+    "key_file_open": 7,
+    "home_open": 7,
+    "not_permitted": 7,
+    "refused": 7,
+    "timeout": 8,
+    "time_limit": 8,
+    "lost": 9,
+    "unpaid": 9,
+    "drained": 9,
+    "provider_lost": 9,
+    "node_not_running": 10,
+    "node_stopped": 10,
+}
+
+
+class Usage(InvalidRequest):
+    """The command line itself is wrong."""
+
+    def __init__(self, message: str, *, fix: str = "") -> None:
+        super().__init__(message, code="usage", fix=fix)
+
+
+def exit_code(code: str) -> int:
+    """The exit code for an error's code."""
+    return _BY_CODE.get(code, FAILED)
+
+
+def report(error: FabricError, *, as_json: bool) -> int:
+    """Print an error, as text on stderr or as JSON on stdout, and return the exit code."""
+    # Job file problems are a class of a package that most commands never load: asked by shape, not by type.
+    problems = getattr(error, "problems", None)
+    if as_json:
+        body: dict[str, Any] = {
+            "code": error.code,
+            "message": error.message,
+            "fix": error.fix,
+            "where": error.where,
+            "retryable": bool(getattr(error, "retryable", False)),
+        }
+        if problems is not None:
+            body["problems"] = [_problem(problem) for problem in problems]
+        print(json.dumps({"error": body}))
+    elif problems is not None:
+        from node.job_file.problem import InvalidJob, render
+
+        assert isinstance(error, InvalidJob)
+        print(safe(render(error), keep_lines=True), file=sys.stderr)
+    else:
+        place = f"{error.where}: " if error.where else ""
+        print(f"error: {safe(place + error.message)}", file=sys.stderr)
+        if error.fix:
+            print(f"  fix: {safe(error.fix)}", file=sys.stderr)
+    return USAGE if getattr(error, "from_flags", False) else exit_code(error.code)
+
+
+def _problem(problem: Any) -> dict[str, Any]:
+    mark = problem.mark
+    place = {"flag": mark.flag} if mark.flag else {"line": mark.line, "column": mark.column, "length": mark.length}
+    return {"code": problem.code, "path": problem.path, **place, "message": problem.message, "fix": problem.fix}
