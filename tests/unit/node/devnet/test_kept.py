@@ -1,0 +1,72 @@
+"""The note about a devnet that was left up. No node runs here: a sleeping program stands for one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from market.errors import InvalidRequest
+from node.devnet import kept
+from node.devnet.kept import Kept, note_path, recall, remember, stop_kept
+from node.devnet.processes import Processes, Ticket, is_alive
+
+
+class NoEngine:
+    """Stands for the sweep of the engine, which is tested where there is one."""
+
+    def find(self, node_ids: list[str]) -> list[tuple[str, str]]:
+        return [("container", node_id) for node_id in node_ids]
+
+    def remove(self, found: list[tuple[str, str]]) -> None:
+        self.removed = found
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NoEngine:
+    engine = NoEngine()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(kept, "EngineLeftovers", lambda: engine)
+    return engine
+
+
+@pytest.fixture
+def running(tmp_path: Path):
+    folder = tmp_path / "market"
+    folder.mkdir()
+    processes = Processes(folder, outlive=False)
+    processes.start("north", [sys.executable, "-c", "import time; time.sleep(600)"])
+    yield Kept(folder=str(folder), tickets=processes.tickets(), node_ids=["aa", "bb"])
+    processes.stop(["north"], grace_s=0.1)
+
+
+def test_nothing_is_up_at_first():
+    assert recall() is None
+    with pytest.raises(InvalidRequest, match="no devnet is up"):
+        stop_kept()
+
+
+def test_what_was_left_up_is_found_again(running: Kept):
+    remember(running)
+    assert recall() == running
+
+
+def test_stopping_ends_the_processes_and_leaves_nothing(running: Kept, own_state: NoEngine):
+    remember(running)
+    assert stop_kept() == running
+    assert not is_alive(running.tickets["north"])
+    assert not Path(running.folder).exists()
+    assert not note_path().exists()
+    assert own_state.removed == [("container", "aa"), ("container", "bb")]
+
+
+def test_a_note_whose_processes_are_gone_counts_as_none(tmp_path: Path):
+    remember(Kept(folder=str(tmp_path), tickets={"north": Ticket(1, 123456789)}, node_ids=[]))
+    assert recall() is None
+
+
+def test_a_damaged_note_counts_as_none():
+    note_path().parent.mkdir(parents=True)
+    note_path().write_text("{")
+    assert recall() is None
