@@ -32,7 +32,7 @@ def find_anvil(environment: Mapping[str, str] = os.environ) -> str | None:
 async def run_anvil(
     *,
     chain_id: int = 31337,
-    block_time_s: int = 1,
+    block_time_s: float = 1,
     port: int = 0,
     state_file: Path | None = None,
     extra: tuple[str, ...] = (),

@@ -65,7 +65,7 @@ class EmbeddedChain:
     """
 
     def __init__(
-        self, *, chain_id: int, now_s: Callable[[], float], block_time_s: int, funded: Mapping[str, int]
+        self, *, chain_id: int, now_s: Callable[[], float], block_time_s: float, funded: Mapping[str, int]
     ) -> None:
         self.chain_id = chain_id
         self.blocks: dict[int, Block] = {}
@@ -73,6 +73,7 @@ class EmbeddedChain:
         self._now_s = now_s
         self._block_time_s = block_time_s
         self._newest = 0
+        self._mined_at = now_s()
         genesis: State = {address: EvmAccount(balance=wei) for address, wei in funded.items()}
         self._append(number=0, parent=bytes(32), timestamp=int(now_s()), state=genesis)
 
@@ -83,11 +84,13 @@ class EmbeddedChain:
 
     def catch_up(self) -> None:
         """Mine the empty blocks that are due by now. After a long sleep of the machine only one, to stay bounded."""
-        now = int(self._now_s())
-        if now - self.head.timestamp > _MAX_CATCH_UP * self._block_time_s:
-            self._mine_empty(now)
-        while now - self.head.timestamp >= self._block_time_s:
-            self._mine_empty(self.head.timestamp + self._block_time_s)
+        now = self._now_s()
+        if now - self._mined_at > _MAX_CATCH_UP * self._block_time_s:
+            self._mined_at = now
+            self.mine()
+        while now - self._mined_at >= self._block_time_s:
+            self._mined_at += self._block_time_s
+            self._mine_empty(max(int(self._mined_at), self.head.timestamp))
 
     def mine(self) -> None:
         """Mine one empty block now."""

@@ -32,12 +32,12 @@ def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m ledger.embedded_evm", description="A development chain.")
     parser.add_argument("--port", type=int, default=0, help="loopback port; 0 takes a free one")
     parser.add_argument("--chain-id", type=int, default=31337)
-    parser.add_argument("--block-time", type=int, default=1, help="seconds between empty blocks")
+    parser.add_argument("--block-time", type=float, default=1, help="seconds between empty blocks")
     asked = parser.parse_args(words)
     chain = EmbeddedChain(
         chain_id=asked.chain_id,
         now_s=time.time,
-        block_time_s=max(1, asked.block_time),
+        block_time_s=max(0.01, asked.block_time),
         funded={DEV_ACCOUNT: DEV_FUNDS_WEI},
     )
     server = make_server(EmbeddedRpc(chain), asked.port)

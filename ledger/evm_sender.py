@@ -27,6 +27,7 @@ from market.errors import InvalidRequest, Unavailable
 NOT_SENT = bytes(32)
 """The hash of a transaction that the contract refused before it was sent: nothing was spent."""
 _MISSES_ALLOWED = 3
+_NONCE_RACES = 10
 
 
 class SendPolicy(Struct, frozen=True, kw_only=True):
@@ -98,7 +99,12 @@ class EvmSender:
         params["gas"] = gas + gas // 4
         async with self._nonce_lock:
             flight = await self._prepare(params)
-            await self._launch(flight)
+            for _ in range(_NONCE_RACES):
+                if await self._launch(flight):
+                    break
+                flight = await self._prepare(params)
+            else:
+                raise Unavailable("the account's transactions are sent from too many places", code="nonce_race")
         wanted = self._policy.confirmations if confirmations is None else confirmations
         return await self._follow(flight, wanted)
 
@@ -114,9 +120,8 @@ class EvmSender:
     async def _prepare(self, params: TxParams) -> _Flight:
         def question(web3: Web3) -> tuple[int, int, int, int]:
             base = int(web3.eth.get_block("latest").get("baseFeePerGas", 0))
-            # "latest" may lag behind a transaction that was accepted a moment ago.
-            nonce = web3.eth.get_transaction_count(self._signer.address, "pending")
-            return base, int(web3.eth.max_priority_fee), nonce, web3.eth.get_balance(self._signer.address)
+            balance = web3.eth.get_balance(self._signer.address)
+            return base, int(web3.eth.max_priority_fee), _next_nonce(web3, account=self._signer.address), balance
 
         base, tip, nonce, balance = await self._rpc.ask(question)
         cap = self._policy.fee_cap_wei
@@ -131,20 +136,24 @@ class EvmSender:
             )
         return _Flight(params, nonce, fee)
 
-    async def _launch(self, flight: _Flight) -> None:
-        """Get the first form of a transaction accepted. The same bytes go out until there is an answer to
-        them."""
+    async def _launch(self, flight: _Flight) -> bool:
+        """Get the first form of a transaction accepted. The same bytes go out until there is an answer to them.
+
+        Returns False when another sender of the same account, such as a second program, was quicker with the nonce.
+        """
         self._sign(flight)
         give_up = trio.current_time() + self._policy.patience_s
         while True:
             try:
                 await self._rpc.tell(lambda web3: web3.eth.send_raw_transaction(flight.raw))
-                return
+                return True
             except Unavailable as error:
                 if error.code == "chain_refused":
                     # Refused as a double when only the answer to an earlier try was lost.
                     if await self._rpc.ask(partial(_knows, hash=flight.hashes[0])):
-                        return
+                        return True
+                    if await self._rpc.ask(partial(_next_nonce, account=self._signer.address)) > flight.nonce:
+                        return False
                     raise
                 if trio.current_time() > give_up:
                     raise
@@ -203,6 +212,11 @@ class EvmSender:
 
     async def _pause(self) -> None:
         await trio.sleep(self._policy.poll_ms / 1000)
+
+
+def _next_nonce(web3: Web3, *, account: str) -> int:
+    # "latest" may lag behind a transaction that was accepted a moment ago.
+    return web3.eth.get_transaction_count(to_checksum_address(account), "pending")
 
 
 def _knows(web3: Web3, *, hash: bytes) -> bool:

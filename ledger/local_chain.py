@@ -30,7 +30,7 @@ async def start_local_chain(
     *,
     kind: str = "",
     chain_id: int = 31337,
-    block_time_s: int = 1,
+    block_time_s: float = 1,
     port: int = 0,
     state_file: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -65,7 +65,7 @@ async def start_local_chain(
 
 
 @asynccontextmanager
-async def run_embedded(*, chain_id: int = 31337, block_time_s: int = 1, port: int = 0) -> AsyncIterator[str]:
+async def run_embedded(*, chain_id: int = 31337, block_time_s: float = 1, port: int = 0) -> AsyncIterator[str]:
     """Run the embedded chain in a process of its own and yield its address."""
     words = [sys.executable, "-m", "ledger.embedded_evm"]
     words += ["--chain-id", str(chain_id), "--block-time", str(block_time_s)]

@@ -1,0 +1,138 @@
+"""The three chains that the ``Chain`` port suite runs on, behind one face: in memory, embedded, and anvil.
+
+Each is fresh, has blocks of a fraction of a second, an escrow with a short exit window, and hands out funded accounts.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any, Protocol
+
+import trio
+
+from ledger.anvil import run_anvil
+from ledger.deploy import Deployment, deploy, fund
+from ledger.embedded_chain import EmbeddedChain
+from ledger.embedded_evm import DEV_ACCOUNT, DEV_FUNDS_WEI, make_server
+from ledger.embedded_rpc import EmbeddedRpc
+from ledger.evm_chain import open_evm_chain
+from ledger.local_chain import DEV_KEY
+from ledger.ports import Chain
+from ledger.voucher import Domain, SessionKey
+from tests.fakes.memory_chain import MemoryChain, MemoryChainView
+
+CHAIN_ID = 31337
+EXIT_DELAY_S = 2
+BLOCK_S = 0.1
+COIN = 10**18
+KINDS = ("memory", "embedded", "anvil")
+
+
+class ChainWorld(Protocol):
+    """A chain under test."""
+
+    @property
+    def domain(self) -> Domain: ...
+    async def open(self, account: SessionKey, secret: bytes, *, units: int = 10**9, gas_wei: int = COIN) -> Chain:
+        """The port of an account that holds so much."""
+        ...
+
+    async def cut(self) -> None:
+        """Make the chain unreachable for good."""
+        ...
+
+
+class SystemClock:
+    """Real UTC time."""
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+
+class MemoryWorld:
+    """``MemoryChain`` on real time."""
+
+    def __init__(self) -> None:
+        self._chain = MemoryChain(SystemClock(), exit_delay_s=EXIT_DELAY_S, block_ms=int(BLOCK_S * 1000))
+        self._views: list[MemoryChainView] = []
+        self.domain = self._chain.domain
+
+    async def open(self, account: SessionKey, secret: bytes, *, units: int = 10**9, gas_wei: int = COIN) -> Chain:
+        self._chain.mint(account.address, units)
+        self._chain.give_gas(account.address, gas_wei)
+        self._views.append(self._chain.view(account.address))
+        return self._views[-1]
+
+    async def cut(self) -> None:
+        for view in self._views:
+            view.offline = True
+
+
+class EvmWorld:
+    """A JSON-RPC chain with our escrow deployed."""
+
+    def __init__(self, url: str, deployed: Deployment, stack: AsyncExitStack, running: AsyncExitStack) -> None:
+        self.url = url
+        self.deployed = deployed
+        self.domain = Domain(deployed.chain_id, deployed.escrow)
+        self._stack = stack
+        self._running = running
+
+    async def open(self, account: SessionKey, secret: bytes, *, units: int = 10**9, gas_wei: int = COIN) -> Chain:
+        await fund(self.url, DEV_KEY, account.address, token=self.deployed.token, units=units, gas_wei=gas_wei)
+        return await self._stack.enter_async_context(
+            open_evm_chain(
+                rpc_url=self.url,
+                chain_id=self.deployed.chain_id,
+                escrow=self.deployed.escrow,
+                token=self.deployed.token,
+                account_key=secret,
+                poll_ms=20,
+            )
+        )
+
+    async def cut(self) -> None:
+        await self._running.aclose()
+
+
+@asynccontextmanager
+async def open_chain_world(kind: str) -> AsyncIterator[ChainWorld]:
+    """A fresh world of one of :data:`KINDS`."""
+    if kind == "memory":
+        yield MemoryWorld()
+        return
+    async with AsyncExitStack() as stack, AsyncExitStack() as running:
+        chain = run_anvil(chain_id=CHAIN_ID, block_time_s=BLOCK_S) if kind == "anvil" else serve_embedded()
+        url = await running.enter_async_context(chain)
+        yield EvmWorld(url, await deploy(url, DEV_KEY, exit_delay_s=EXIT_DELAY_S), stack, running)
+
+
+@asynccontextmanager
+async def serve_embedded() -> AsyncIterator[str]:
+    """The embedded chain over real HTTP, served from a thread of this process."""
+    chain = EmbeddedChain(chain_id=CHAIN_ID, now_s=time.time, block_time_s=BLOCK_S, funded={DEV_ACCOUNT: DEV_FUNDS_WEI})
+    server = make_server(EmbeddedRpc(chain), 0)
+    accept, connections = server.process_request, []
+
+    def process_request(request: Any, address: Any) -> None:
+        connections.append(request)
+        accept(request, address)
+
+    server.process_request = process_request  # type: ignore[method-assign]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(server.shutdown)
+        thread.join()
+        server.server_close()
+        # Kept-alive connections have threads of their own, which outlive the server's end.
+        for connection in connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
