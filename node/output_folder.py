@@ -15,9 +15,10 @@ from node import wire
 from runtime.artifacts import TarLimits, unpack
 
 
-def place_output(tar: Path, staging: Path, destination: Path) -> list[str]:
+def place_output(tar: Path, staging: Path, destination: Path, *, source: str) -> list[str]:
     """Unpack ``tar`` and move its files into ``destination``; returns the paths written, sorted.
 
+    ``source`` is the path inside the job: of a folder, the content is placed; a single file is placed as itself.
     Files of the same name are replaced; everything else in the folder stays.
 
     Raises:
@@ -26,13 +27,20 @@ def place_output(tar: Path, staging: Path, destination: Path) -> list[str]:
     shutil.rmtree(staging, ignore_errors=True)
     unpack(tar, staging, TarLimits(max_bytes=wire.MAX_TRANSFER))
     try:
-        return sorted(str(path) for path in _move_all(staging, destination))
+        return sorted(str(path) for path in _move_all(_top(staging, Path(source).name), destination))
     except OSError as error:
         raise InvalidRequest(
             f"cannot write outputs to {destination}: {error.strerror}", code="output_folder", where=str(destination)
         ) from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _top(staging: Path, name: str) -> Path:
+    """Engines pack a folder under its own name; what the user asked for is what is in it."""
+    folder = staging / name
+    alone = [path.name for path in staging.iterdir()] == [name]
+    return folder if alone and folder.is_dir() and not folder.is_symlink() else staging
 
 
 def _move_all(staging: Path, destination: Path) -> list[Path]:

@@ -23,6 +23,7 @@ from market.lease import OVER, Stage
 from market.records import Award, JobSpec, Lease, Refusal, RefusalReason
 from market.signing import Signer, Verified, spec_hash, verify
 from node import wire
+from node.grant_limits import GrantLimits
 from node.job_file.request import is_plain_path
 from node.lease_board import PREFIX, LeaseBoard, Opened, lease_id_of, load_board, open_board
 from node.lease_driver import Perform, drive_lease
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 
 MAX_OPEN_LEASES = 4096
 _WORK = "/work"
-_HOLDS_SLOTS = frozenset({Stage.GRANTED, Stage.FUNDED, Stage.RUNNING, Stage.ENDING})
+_HOLDS_SLOTS = frozenset({Stage.GRANTED, Stage.FUNDED, Stage.RUNNING})
 
 
 class AwardRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +73,7 @@ class ProviderDesk:
         self._rng = rng
         self._inventory_changed = inventory_changed
         self._granting = trio.StrictFIFOLock()
+        self._limits = GrantLimits()
         self._nursery: trio.Nursery | None = None
         self._perform: Perform | None = None
 
@@ -134,6 +136,7 @@ class ProviderDesk:
     async def _drive(self, board: LeaseBoard) -> None:
         assert self._perform is not None
         await drive_lease(board, self._perform, self._clock, rng=self._rng)
+        self._limits.ended(board.requester, funded=bool(board.funded_at), now=self._clock.now_ms())
         self.free_slots_of(board)
         self.boards.pop(board.lease_id, None)
 
@@ -176,6 +179,11 @@ class ProviderDesk:
             return reason, ""
         if len(self.boards) >= MAX_OPEN_LEASES or self._nursery is None:
             return RefusalReason.NOT_ADMITTED, "this node takes no more leases now"
+        unfunded = sum(
+            board.requester == award.signer and board.state.stage is Stage.GRANTED for board in self.boards.values()
+        )
+        if not self._limits.may_grant(award.signer, unfunded=unfunded, now=now):
+            return RefusalReason.NOT_ADMITTED, "fund the leases you were granted before asking for more"
         return self._judge_spec(record, asked, machine)
 
     def _judge_spec(self, award: Award, asked: AwardRequest, machine: Machine) -> tuple[RefusalReason | None, str]:
@@ -246,11 +254,17 @@ class ProviderDesk:
         if machine is None:
             return
         # A lease that is over still counts for the fencing number: it must grow over the machine's whole life.
-        slots = board.lease.record.slots if board.state.stage in _HOLDS_SLOTS else ()
+        slots = board.lease.record.slots if _holds_slots(board) else ()
         try:
             machine.inventory = inventory.restore(machine.inventory, board.lease_id, slots, board.lease.record.fencing)
         except ValueError as error:
             raise BrokenInvariant(str(error)) from None
+
+
+def _holds_slots(board: LeaseBoard) -> bool:
+    """Until its container is known to have stopped, a lease that is ending still occupies its cards."""
+    state = board.state
+    return state.stage in _HOLDS_SLOTS or (state.stage is Stage.ENDING and not state.finished_at)
 
 
 def _unwanted(spec: JobSpec) -> str | None:

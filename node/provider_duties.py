@@ -210,6 +210,9 @@ class ProviderDuties:
             state = await self._engine.ensure_stopped(name, grace_ms=_STOP_GRACE_MS)
             if state is not None and not board.state.finished_at:
                 await self._record_exit(board, state)
+        if board.state.finished_at:
+            # The cards are idle; only the files wait to be fetched.
+            self._desk.free_slots_of(board)
         while board.state.stage is Stage.ENDING:
             # A report that was signed but not answered goes first: its number must not be used twice.
             final = board.pending is None or board.pending.record.final

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import msgspec
 import trio
@@ -159,7 +160,15 @@ class RequesterDuties:
 
     async def _free_cover(self, board: LeaseBoard) -> None:
         await self._payer.release(board.lease_id)
+        if board.state.stage is Stage.LAPSED:
+            await self._give_back(board)
         self._reports.forget(board.lease_id)
+
+    async def _give_back(self, board: LeaseBoard) -> None:
+        """Tell the provider that nothing will come: its slots need not wait for the deadline. One try is courtesy."""
+        request = codec.pack({"lease": board.lease_id})
+        with suppress(PeerUnreachable):
+            await self._network.request(board.provider, wire.PROTOCOL_CANCEL, request, timeout=wire.AWARD_TIMEOUT_S)
 
 
 def _sent(board: LeaseBoard) -> str:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import trio
 
-from market.errors import PeerFault
+from market.errors import InvalidRequest, PeerFault
 from node import wire
 from node.frames import FrameReader, close_soon, send_frame
 from node.job_file.request import JobRequest
@@ -56,9 +58,10 @@ class RequesterFiles:
         self._requests[job_id] = request
 
     def forget(self, board: LeaseBoard) -> None:
-        """The lease is over: what only its transfers needed may go."""
+        """The lease is over: what only its transfers needed may go. The log stays."""
         self._log_ended.pop(board.lease_id, None)
         self._requests.pop(board.job_id, None)
+        shutil.rmtree(self._root / board.job_id / "inputs", ignore_errors=True)
 
     async def send_input(self, board: LeaseBoard, index: int) -> None:
         """Send one packed input, from where the provider has it up to.
@@ -131,6 +134,7 @@ class RequesterFiles:
         request = self._requests.get(board.job_id)
         files: list[str] = []
         missing: list[str] = []
+        problems: list[str] = []
         total = 0
         for index, output in enumerate(request.outputs if request else ()):
             tar = self.folder(board.job_id) / f"output-{index}.tar"
@@ -139,11 +143,24 @@ class RequesterFiles:
                 missing.append(output.source)
                 continue
             staging = self.folder(board.job_id) / f"output-{index}"
-            files.extend(await trio.to_thread.run_sync(place_output, tar, staging, Path(output.destination)))
+            place = partial(place_output, tar, staging, Path(output.destination), source=output.source)
             total += size
+            try:
+                files.extend(await trio.to_thread.run_sync(place))
+            except InvalidRequest as error:
+                # Arrived, but cannot be put where the user wants it: the archive stays, and the provider is paid.
+                problems.append(f"{error.message}; the archive is kept at {tar}")
+                continue
             tar.unlink(missing_ok=True)
         destinations = [output.destination for output in request.outputs] if request else []
-        return {"files": files[:200], "count": len(files), "bytes": total, "to": destinations, "missing": missing}
+        return {
+            "files": files[:200],
+            "count": len(files),
+            "bytes": total,
+            "to": destinations,
+            "missing": missing,
+            "problems": problems,
+        }
 
     async def _fetch_output(self, board: LeaseBoard, index: int, tar: Path) -> int | None:
         stream = await self._network.open_stream(board.provider, wire.PROTOCOL_OUTPUTS)
