@@ -17,6 +17,7 @@ from runtime.cgroup_files import LeaseCgroups
 from runtime.container_plan import LABEL_LEASE, LABEL_NODE, container_name
 from runtime.docker_api import DockerApi
 from runtime.docker_exits import DockerExits
+from runtime.docker_state import has_ended, is_paused, is_running
 
 START_TIMEOUT_S = 120.0
 KILL_TIMEOUT_S = 5.0
@@ -93,13 +94,23 @@ class DockerContainers:
         return inspected
 
     async def set_paused(self, lease_id: str, *, paused: bool) -> None:
-        """Pause or resume; without effect on a container that is not running, or is so already."""
+        """Pause or resume; without effect on a container that is not running, or is so already.
+
+        Raises:
+            Unavailable: the engine does not do it.
+        """
         call = self._api.client.pause if paused else self._api.client.unpause
-        try:
-            await self._api.call(call, container_name(lease_id))
-        except docker.errors.APIError as error:
-            if error.status_code not in (404, 409):
-                raise Unavailable("the engine could not pause the job", code="pause_failed") from error
+        failure: Exception | None = None
+        for _ in range(2):
+            inspected = await self.inspect(lease_id)
+            # Engines answer with different statuses when it is so already: look instead of reading the refusal.
+            if inspected is None or not is_running(inspected) or is_paused(inspected) == paused:
+                return
+            try:
+                await self._api.call(call, container_name(lease_id))
+            except (docker.errors.APIError, Unavailable) as error:
+                failure = error
+        raise Unavailable("the engine could not pause or resume the job", code="pause_failed") from failure
 
     async def end(self, lease_id: str, *, grace_ms: int) -> None:
         """SIGTERM, ``grace_ms`` of time, then SIGKILL; returns when no process of the lease is left.
@@ -107,7 +118,8 @@ class DockerContainers:
         Raises:
             Unavailable: processes are left although everything was tried.
         """
-        await self.set_paused(lease_id, paused=False)
+        with suppress(Unavailable):  # a kill is tried all the same
+            await self.set_paused(lease_id, paused=False)
         if grace_ms > 0:
             await self._signal(lease_id, "SIGTERM")
             with trio.move_on_after(grace_ms / 1000):
@@ -122,9 +134,7 @@ class DockerContainers:
         while True:
             event = self._exits.listen(lease_id)
             inspected = await self.inspect(lease_id)
-            if inspected is None or inspected["State"]["Status"] in ("exited", "dead", "removing"):
-                return inspected
-            if inspected["State"]["Status"] == "created" and inspected["State"]["Error"]:
+            if inspected is None or has_ended(inspected):
                 return inspected
             await self._exits.wait(event)
 

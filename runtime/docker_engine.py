@@ -33,7 +33,7 @@ from runtime.docker_exits import DockerExits
 from runtime.docker_files import DockerFiles
 from runtime.docker_images import DockerImages
 from runtime.docker_logs import LogCopier, LogFeed, LogIterator
-from runtime.docker_state import container_state, is_paused
+from runtime.docker_state import container_state
 from runtime.docker_volumes import WATCH_EVERY_S, NamedVolumes
 from runtime.engine_process import engine_pid, open_files_limit, shares_our_mounts
 from runtime.lease_files import LeaseFiles, sweep
@@ -198,12 +198,12 @@ class DockerEngine:
         return self._read_meter(lease_id)
 
     async def ensure_paused(self, lease_id: str) -> None:
-        if not is_paused(await self._find(lease_id)):
-            await self._containers.set_paused(lease_id, paused=True)
+        await self._find(lease_id)
+        await self._containers.set_paused(lease_id, paused=True)
 
     async def ensure_resumed(self, lease_id: str) -> None:
-        if is_paused(await self._find(lease_id)):
-            await self._containers.set_paused(lease_id, paused=False)
+        await self._find(lease_id)
+        await self._containers.set_paused(lease_id, paused=False)
 
     async def ensure_stopped(self, lease_id: str, *, grace_ms: int) -> ContainerState | None:
         inspected = await self._containers.inspect(lease_id)

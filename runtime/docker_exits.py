@@ -49,7 +49,7 @@ class DockerExits:
             await event.wait()
 
     def wake(self, lease_id: str) -> None:
-        if event := self._waiters.pop(lease_id, None):
+        if (event := self._waiters.pop(lease_id, None)) is not None:
             event.set()
 
     def _reader(self, token: trio.lowlevel.TrioToken) -> Callable[[Iterator[bytes]], None]:

@@ -27,9 +27,7 @@ def container_state(inspected: dict[str, Any], *, stopped_by_deadline: bool = Fa
     written just before the kill, and the job may have ended by itself in between.
     """
     state, labels = inspected["State"], inspected["Config"]["Labels"]
-    phase, error = _PHASES.get(state["Status"], "exited"), str(state.get("Error") or "")
-    if phase == "created" and error:
-        phase = "exited"  # a start that failed leaves it "created" for ever
+    phase = _phase(inspected)
     started_at, finished_at = time_ms(state.get("StartedAt", "")), time_ms(state.get("FinishedAt", ""))
     ran_ms = finished_at - started_at if phase == "exited" else 0
     return ContainerState(
@@ -41,7 +39,7 @@ def container_state(inspected: dict[str, Any], *, stopped_by_deadline: bool = Fa
         exit_code=int(state["ExitCode"]) & 0xFF if phase == "exited" else -1,
         oom_killed=bool(state.get("OOMKilled")),
         hit_time_limit=stopped_by_deadline and ran_ms >= int(labels[LABEL_STOP_AFTER]),
-        error=error,
+        error=str(state.get("Error") or ""),
     )
 
 
@@ -54,5 +52,21 @@ def time_ms(text: str) -> int:
     return seconds * 1000 + int((fraction + "000")[:3])
 
 
+def has_ended(inspected: dict[str, Any]) -> bool:
+    return _phase(inspected) == "exited"
+
+
+def is_running(inspected: dict[str, Any]) -> bool:
+    """Whether its processes exist, paused or not."""
+    return _phase(inspected) == "running"
+
+
 def is_paused(inspected: dict[str, Any]) -> bool:
     return bool(inspected["State"].get("Paused"))
+
+
+def _phase(inspected: dict[str, Any]) -> str:
+    state = inspected["State"]
+    if state["Status"] == "created" and state.get("Error"):
+        return "exited"  # a start that failed leaves it "created" for ever
+    return _PHASES.get(state["Status"], "exited")
