@@ -47,6 +47,7 @@ class ProviderConfig(Struct, frozen=True, kw_only=True):
     machine: str = "m0"
     tick_ms: int = 10_000
     grace_ms: int = 15_000
+    final_within_ms: int = 300_000
     engine: str = ""
 
 

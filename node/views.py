@@ -108,6 +108,11 @@ def receipt_view(board: LeaseBoard, job_id: str, settled: dict[str, Any] | None 
         "settled": settled is not None and state.stage in OVER,
         "settled_at": rfc3339(state.since) if state.stage in OVER else None,
         "transactions": settled["transactions"] if settled else [],
+        "evidence": {
+            "lease": board.lease.raw.hex(),
+            "report": newest.report.hex() if newest else "",
+            "voucher": newest.row.hex() if newest else "",
+        },
     }
 
 
