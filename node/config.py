@@ -52,9 +52,11 @@ class ProviderConfig(Struct, frozen=True, kw_only=True):
 
 
 class RequesterConfig(Struct, frozen=True, kw_only=True):
-    """How this node buys. ``close_lanes`` takes unspent money back after each job, with both signatures."""
+    """How this node buys. ``close_lanes`` takes unspent money back after each job, with both signatures; a provider
+    that does not answer is asked for ``close_patience_ms`` before it is taken back without it."""
 
     close_lanes: bool = True
+    close_patience_ms: int = 60_000
 
 
 class NodeConfig(Struct, frozen=True, kw_only=True):

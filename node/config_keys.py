@@ -44,7 +44,10 @@ KEYS: dict[str, dict[str, tuple[str, Reader]]] = {
         "final_within": ("final_within_ms", values.read_duration(1_000, 3_600_000)),
         "engine": ("engine", values.read_text),
     },
-    "requester": {"close_lanes": ("close_lanes", values.read_bool)},
+    "requester": {
+        "close_lanes": ("close_lanes", values.read_bool),
+        "close_patience": ("close_patience_ms", values.read_duration(1_000, 3_600_000)),
+    },
 }
 """section → key → (field of the struct, reader)."""
 _PREFIX = "CFAB_"
