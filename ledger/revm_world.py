@@ -12,12 +12,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import rlp
 from eth_hash.auto import keccak
-from eth_utils.address import to_checksum_address
 from pyrevm import EVM, AccountInfo, BlockEnv, CfgEnv, Env, TxEnv
 from pyrevm import Log as RevmLog
-from web3.types import Nonce
-from web3.utils import get_create_address
 
 GAS_LIMIT = 30_000_000
 BASE_FEE = 10**9
@@ -91,7 +89,7 @@ def execute(state: State, call: Call, block: BlockContext) -> Outcome:
     created = None
     try:
         if call.to is None:
-            created = get_create_address(to_checksum_address(call.sender), Nonce(sender.nonce)).lower()
+            created = _created_address(call.sender, sender.nonce)
             evm.deploy(call.sender, call.data, call.value, call.gas)
             output = b""
         else:
@@ -174,6 +172,10 @@ def _state_after(evm: EVM, before: State) -> State:
             storage={slot: value for slot, value in storage.items() if value},
         )
     return after
+
+
+def _created_address(sender: str, nonce: int) -> str:
+    return "0x" + keccak(rlp.encode([bytes.fromhex(sender[2:]), nonce]))[12:].hex()
 
 
 def _code(evm: EVM, address: str, code_hash: bytes | None) -> bytes:

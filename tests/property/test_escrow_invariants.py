@@ -1,0 +1,231 @@
+"""The shipped escrow against its model, and the invariants that money rests on (numbered as in ledger/contracts)."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from ledger.ports import LaneKey, LaneOnChain
+from ledger.voucher import ROW_BYTES, SessionKey, close_digest, sign_voucher
+from tests.fakes.escrow_model import MAX_AMOUNT, EscrowModel, RevertError
+from tests.fakes.escrow_on_revm import FUNDER, EscrowOnRevm
+
+EXIT_DELAY_S = 3600
+FUNDS = 2**98
+PAYERS = [SessionKey(bytes([16 + i]) * 32) for i in range(3)]
+PAYEES = [SessionKey(bytes([32 + i]) * 32) for i in range(2)]
+SESSIONS = [SessionKey(bytes([48 + i]) * 32) for i in range(3)]
+OUTSIDER = SessionKey(b"\x77" * 32)
+
+payers = st.integers(0, 2)
+payees = st.integers(0, 1)
+amounts = st.one_of(st.integers(0, 10**9), st.sampled_from([MAX_AMOUNT, MAX_AMOUNT - 1]))
+happened: Counter[str] = Counter()
+"""What the whole run did: a contract that refuses everybody would keep every safety invariant (I14)."""
+
+
+def lane_of(payer: int, payee: int) -> LaneKey:
+    return LaneKey(PAYERS[payer].address, PAYEES[payee].address, SESSIONS[payer].address)
+
+
+LANES = [lane_of(payer, payee) for payer in range(3) for payee in range(2)]
+
+
+class EscrowMachine(RuleBasedStateMachine):
+    """Each rule does one thing to both; both must answer alike, and the invariants must hold after it."""
+
+    @initialize()
+    def deploy(self) -> None:
+        self.real = EscrowOnRevm(exit_delay_s=EXIT_DELAY_S, funds=FUNDS)
+        self.model = EscrowModel(self.real.domain, EXIT_DELAY_S)
+        self.model.mint(FUNDER, FUNDS)
+        self.now_s = 1_800_000_000
+        self.real.set_time(self.now_s)
+        self.rows: list[bytes] = []
+        self.most_signed: dict[LaneKey, int] = {}
+        self.seen: dict[LaneKey, LaneOnChain] = {}
+        self.consents: list[tuple[LaneKey, int, int, bytes, bytes]] = []
+
+    @rule(payer=payers, payee=payees, amount=amounts)
+    def deposit(self, payer: int, payee: int, amount: int) -> None:
+        key = lane_of(payer, payee)
+        exit_before = self.real.lane(key).exit_at
+        self.both(lambda: self.real.deposit(key, amount), lambda: self.model.deposit(FUNDER, key, amount))
+        assert self.real.lane(key).exit_at == exit_before, "I7"
+
+    @rule(payer=payers, payee=payees, more=st.integers(0, 10**9), whose=st.sampled_from(["own", "own", "alien"]))
+    def sign(self, payer: int, payee: int, more: int, whose: str) -> None:
+        key = lane_of(payer, payee)
+        cumulative = min(self.most_signed.get(key, 0) + more, MAX_AMOUNT)
+        if whose == "own":
+            self.most_signed[key] = cumulative
+            self.rows.append(sign_voucher(SESSIONS[payer], self.real.domain, key, cumulative).row())
+        else:
+            alien = LaneKey(key.payer, key.payee, OUTSIDER.address)
+            self.rows.append(sign_voucher(OUTSIDER, self.real.domain, alien, cumulative).row())
+
+    @rule(garbage=st.binary(min_size=ROW_BYTES, max_size=ROW_BYTES))
+    def receive_garbage(self, garbage: bytes) -> None:
+        self.rows.append(garbage)
+
+    @rule(pick=st.integers(0, 10**6), at=st.integers(0, ROW_BYTES - 1), flip=st.integers(1, 255))
+    def tamper(self, pick: int, at: int, flip: int) -> None:
+        if self.rows:
+            row = bytearray(self.rows[pick % len(self.rows)])
+            row[at] ^= flip
+            self.rows.append(bytes(row))
+
+    @rule(payee=payees, picks=st.lists(st.integers(0, 10**6), max_size=6))
+    def redeem(self, payee: int, picks: list[int]) -> None:
+        account = PAYEES[payee].address
+        rows = [self.rows[pick % len(self.rows)] for pick in picks] if self.rows else []
+        before = self.real.token_balance(account)
+        promised = self.real.preview_redeem(account, rows)
+        paid = self.real.redeem_many(account, rows)  # I10: raises for no content at all
+        assert self.model.redeem_many(account, rows)[0][1]["paid"] == paid == promised
+        assert self.real.token_balance(account) - before == paid, "I11"
+        assert self.real.redeem_many(account, rows) == 0, "I5"
+        happened["redeemed"] += paid > 0
+        happened["skipped rows"] += len(rows)
+
+    @rule(cut=st.integers(1, ROW_BYTES - 1))
+    def redeem_a_cut_row(self, cut: int) -> None:
+        rows = [bytes(cut)]
+        account = PAYEES[0].address
+        self.both(lambda: self.real.redeem_many(account, rows), lambda: self.model.redeem_many(account, rows))
+
+    @rule(payer=payers, payee=payees)
+    def start_exit(self, payer: int, payee: int) -> None:
+        key = lane_of(payer, payee)
+        self.both(
+            lambda: self.real.start_exit(key.payer, key.payee, key.signer),
+            lambda: self.model.start_exit(key.payer, key.payee, key.signer, self.now_s),
+        )
+
+    @rule(payer=payers, payee=payees, sender=st.sampled_from(["payer", "payee", "outsider"]))
+    def cancel_exit(self, payer: int, payee: int, sender: str) -> None:
+        key = lane_of(payer, payee)
+        account = {"payer": key.payer, "payee": key.payee, "outsider": OUTSIDER.address}[sender]
+        self.both(
+            lambda: self.real.cancel_exit(account, key.payee, key.signer),
+            lambda: self.model.cancel_exit(account, key.payee, key.signer),
+        )
+
+    @rule(pick=st.integers(0, 5), wait=st.sampled_from([-1, 0, 1]))
+    def finish_exit(self, pick: int, wait: int) -> None:
+        running = [key for key in LANES if self.model.lane(key).exit_at]
+        key = (running or LANES)[pick % len(running or LANES)]
+        # Just before, at, or just after the moment it is due.
+        self.pass_time(max(0, self.model.lane(key).exit_at + wait - self.now_s))
+        lane, before = self.model.lane(key), self.real.token_balance(key.payer)
+        done = self.both(lambda: self.real.finish_exit(key), lambda: self.model.finish_exit(key, self.now_s))
+        # The model's clock, not the contract's, says when an exit is due.
+        assert done == (lane.exit_at != 0 and self.now_s >= lane.exit_at), "I6, I8"
+        if done:
+            assert self.real.token_balance(key.payer) - before == lane.balance - lane.claimed, "I6"
+            happened["exits"] += 1
+
+    @rule(payer=payers, payee=payees, part=st.integers(0, 100), life=st.integers(-1, 5000))
+    def consent(self, payer: int, payee: int, part: int, life: int) -> None:
+        key = lane_of(payer, payee)
+        lane = self.model.lane(key)
+        cumulative = lane.claimed + (lane.balance - lane.claimed) * part // 100
+        deadline_s = self.now_s + life
+        digest = close_digest(self.real.domain, key, epoch=lane.epoch, cumulative=cumulative, deadline_s=deadline_s)
+        signatures = PAYEES[payee].sign(digest), PAYERS[payer].sign(digest)
+        self.consents.append((key, cumulative, deadline_s, *signatures))
+
+    @rule(pick=st.integers(0, 10**6), sender=st.sampled_from(["payer", "payee", "outsider"]), missing=st.integers(0, 5))
+    def close_together(self, pick: int, sender: str, missing: int) -> None:
+        if not self.consents:
+            return
+        key, cumulative, deadline_s, *signatures = self.consents[pick % len(self.consents)]
+        if missing < 2:
+            # What anybody could put together without one party: the other one's signature in its place.
+            signatures[missing] = signatures[1 - missing]
+        account = {"payer": key.payer, "payee": key.payee, "outsider": OUTSIDER.address}[sender]
+        lane = self.model.lane(key)
+        before = self.real.token_balance(key.payee), self.real.token_balance(key.payer)
+        done = self.both(
+            lambda: self.real.close_together(
+                account, key, cumulative=cumulative, deadline_s=deadline_s, signatures=(signatures[0], signatures[1])
+            ),
+            lambda: self.model.close_together(
+                account,
+                key,
+                cumulative=cumulative,
+                deadline_s=deadline_s,
+                payee_signature=signatures[0],
+                payer_signature=signatures[1],
+                now_s=self.now_s,
+            ),
+        )
+        if done:
+            after = self.real.token_balance(key.payee), self.real.token_balance(key.payer)
+            moved = after[0] - before[0], after[1] - before[1]
+            assert moved == (cumulative - lane.claimed, lane.balance - cumulative), "I9"
+            happened["closes"] += 1
+
+    @rule(seconds=st.integers(0, EXIT_DELAY_S))
+    def pass_time(self, seconds: int) -> None:
+        self.now_s += seconds
+        self.real.set_time(self.now_s)
+
+    @invariant()
+    def books_agree(self) -> None:
+        if not hasattr(self, "model"):
+            return
+        lanes = {key: self.real.lane(key) for key in LANES}
+        assert lanes == {key: self.model.lane(key) for key in LANES}
+        held = sum(lane.balance - lane.claimed for lane in lanes.values())
+        assert self.real.token_balance(self.real.domain.escrow) == held, "I1"
+        assert sum(map(self.real.token_balance, self.holders())) == FUNDS, "I12"
+        for key, lane in lanes.items():
+            before = self.seen.get(key, LaneOnChain())
+            assert lane.claimed <= lane.balance, "I2"
+            assert lane.claimed >= before.claimed, "I3"
+            assert lane.epoch >= before.epoch
+            assert lane.exit_at == 0 or lane.epoch == before.epoch, "I7: no exit runs right after a close"
+        self.seen = lanes
+
+    @invariant()
+    def nobody_drew_more_than_was_signed(self) -> None:
+        if not hasattr(self, "model"):
+            return
+        agreed: dict[LaneKey, int] = {}
+        for key, cumulative, *_ in self.consents:
+            agreed[key] = max(agreed.get(key, 0), cumulative)
+        for key in LANES:
+            allowed = max(self.most_signed.get(key, 0), agreed.get(key, 0))
+            assert self.real.lane(key).claimed <= allowed, "I4"
+
+    def holders(self) -> list[bytes]:
+        return [FUNDER, self.real.domain.escrow] + [key.address for key in (*PAYERS, *PAYEES, OUTSIDER)]
+
+    def both(self, real: object, model: object) -> bool:
+        """Do a thing to both; whether they did it. They must refuse for the same reason."""
+        refusals = []
+        for act in (real, model):
+            try:
+                act()  # type: ignore[operator]
+                refusals.append("")
+            except RevertError as error:
+                refusals.append(str(error))
+        assert refusals[0] == refusals[1]
+        happened[refusals[0] or "accepted"] += 1
+        return not refusals[0]
+
+
+def test_the_escrow_keeps_its_invariants_and_does_what_the_model_says() -> None:
+    happened.clear()
+    run_state_machine_as_test(
+        EscrowMachine,
+        settings=settings(
+            max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
+    for needed in ("redeemed", "exits", "closes", "ConsentMissing", "ExitNotDue", "ConsentExpired", "NotWholeRows"):
+        assert happened[needed] > 0, f"I14: the run never saw '{needed}'"
