@@ -76,9 +76,7 @@ def facts_of_voucher(books: LaneBooks, account: LeaseAccount, amount: int, vouch
     Raises:
         PeerFault: ``wrong_lane``, ``over_cap``, ``too_small``, ``over_balance`` or ``over_cover``.
     """
-    newest = _newest(books, amount - account.amount, voucher)
-    if amount > account.cap:
-        raise PeerFault(f"pays {amount} for a lease that costs at most {account.cap}", code="over_cap")
+    newest = _newest(books, account, amount, voucher)
     if amount <= account.amount and newest == books.signed:
         return []
     vouched = max(amount, account.amount)
@@ -95,9 +93,7 @@ def facts_of_voucher(books: LaneBooks, account: LeaseAccount, amount: int, vouch
 
 def facts_of_late_voucher(books: LaneBooks, ended: LeaseAccount, amount: int, voucher: Voucher) -> list[Fact]:
     """Payee: as :func:`facts_of_voucher` for a lease that is over. Money that comes late is still taken."""
-    newest = _newest(books, amount - ended.amount, voucher)
-    if amount > ended.cap:
-        raise PeerFault(f"pays {amount} for a lease that costs at most {ended.cap}", code="over_cap")
+    newest = _newest(books, ended, amount, voucher)
     more = max(amount - ended.amount, 0)
     if not more and newest == books.signed:
         return []
@@ -130,12 +126,14 @@ def redeem_due(
     return RedeemReason.VALUE if unredeemed * _PER_MILLE_FOR_GAS >= gas_cost * 1000 else None
 
 
-def _newest(books: LaneBooks, more: int, voucher: Voucher) -> int:
-    """The lane's newest cumulative once ``voucher`` is in, which must cover ``more`` than was counted so far."""
+def _newest(books: LaneBooks, account: LeaseAccount, amount: int, voucher: Voucher) -> int:
+    """The lane's newest cumulative once ``voucher`` is in, which must cover ``amount`` of the lease."""
     if voucher.lane != books.lane:
         raise PeerFault("the voucher is for another lane", code="wrong_lane")
+    if amount > account.cap:
+        raise PeerFault(f"pays {amount} for a lease that costs at most {account.cap}", code="over_cap")
     newest = max(books.signed, voucher.cumulative)
-    implied = books.counted + max(more, 0)
+    implied = books.counted + max(amount - account.amount, 0)
     if newest < implied:
         raise PeerFault(f"the voucher covers {newest}, owed are {implied}", code="too_small")
     if voucher.cumulative > max(books.signed, books.balance):
