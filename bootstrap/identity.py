@@ -63,7 +63,7 @@ def key_of_peer_id(text: str) -> bytes:
     number = 0
     for letter in text[: _PEER_ID_LETTERS + 1]:
         number = number * 58 + max(_BASE58.find(letter), 0)
-    key = (number % 256**_KEY_BYTES).to_bytes(_KEY_BYTES, "big")
+    key = int(number % 256**_KEY_BYTES).to_bytes(_KEY_BYTES, "big")
     if peer_id_of(key) != text:  # the one check: it also catches wrong letters, prefixes and lengths
         raise InvalidRequest(
             "not the peer id of an Ed25519 key",

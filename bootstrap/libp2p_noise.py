@@ -1,130 +1,101 @@
-"""Noise: from a socket to an encrypted channel whose other end has proved which Ed25519 key it holds.
+"""Noise for libp2p hosts: the library's handshake, then a transport phase that is several times faster.
 
-The XX handshake and the identity proof are libp2p's. The transport phase is ours: it takes many packets from
-one read and puts many into one write, which is what makes bulk transfer several times faster. There is no
-other security: a peer that offers plaintext or TLS is refused.
+The library reads each packet with two small reads and writes each with one write. Here one read yields many packets
+and one write carries many, which is where most of the time of a bulk transfer went. The bytes on the wire are the
+same. A packet that was tampered with ends the connection.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from libp2p.crypto.ed25519 import Ed25519PrivateKey
+from libp2p.abc import IRawConnection, ISecureConn
+from libp2p.crypto.keys import KeyPair
 from libp2p.crypto.x25519 import create_new_key_pair
+from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.peer.id import ID
-from libp2p.security.noise.patterns import PatternXX
+from libp2p.security.noise.io import BaseNoiseMsgReadWriter
+from libp2p.security.noise.transport import PROTOCOL_ID, Transport
 
-from bootstrap.channel import Buffered, Channel, ChannelBroken
-from bootstrap.identity import key_of_multihash, multihash_of
+__all__ = ["PROTOCOL_ID", "HardenedNoise"]
 
-PROTOCOL = "/noise"
 _MAX_PLAIN = 65535 - 16
 _READ = 256 * 1024
 
 
-class NoiseIdentity:
-    """Our key in the form the handshake needs. One per process: it holds a Diffie-Hellman key of its own."""
+class HardenedNoise(Transport):
+    """The only security we offer or accept: plaintext, which proves nothing, is never negotiated."""
 
-    def __init__(self, seed: bytes) -> None:
-        self._key = Ed25519PrivateKey.new(seed)
-        self._id = ID.from_pubkey(self._key.get_public_key())
-        self._exchange_key = create_new_key_pair().private_key
+    def __init__(self, key_pair: KeyPair) -> None:
+        super().__init__(key_pair, noise_privkey=create_new_key_pair().private_key)
 
-    def handshake(self) -> PatternXX:
-        """A fresh handshake. Signing our exchange key again each time is what the library does."""
-        return PatternXX(self._id, self._key, self._exchange_key)
+    async def secure_inbound(self, conn: IRawConnection) -> ISecureConn:
+        return _with_fast_packets(await super().secure_inbound(conn))
+
+    async def secure_outbound(self, conn: IRawConnection, peer_id: ID) -> ISecureConn:
+        return _with_fast_packets(await super().secure_outbound(conn, peer_id))
 
 
-class NoiseChannel:
-    """The encrypted channel. A packet that was tampered with breaks it."""
+class _FastPackets(BaseNoiseMsgReadWriter):
+    """Noise packets after the handshake. Takes over the keys and counters that the handshake ended with."""
 
-    def __init__(self, channel: Channel, peer: bytes, ciphers: tuple[ChaCha20Poly1305, ChaCha20Poly1305]) -> None:
-        self.peer = peer
-        self._channel = channel
-        self._encryptor, self._decryptor = ciphers
-        self._sent = self._received = 0
+    def __init__(self, connection: IRawConnection, noise_state: Any) -> None:
+        super().__init__(connection, noise_state)
+        protocol = noise_state.noise_protocol
+        encrypt, decrypt = protocol.cipher_state_encrypt, protocol.cipher_state_decrypt
+        self._connection = connection
+        self._encryptor, self._sent = ChaCha20Poly1305(encrypt.k), int(encrypt.n)
+        self._decryptor, self._received = ChaCha20Poly1305(decrypt.k), int(decrypt.n)
         self._cipher_text = bytearray()
 
-    async def send(self, data: bytes) -> None:
-        view = memoryview(data)
+    def encrypt(self, data: bytes | memoryview) -> bytes:
+        packet = self._encryptor.encrypt(_nonce(self._sent), data, None)
+        self._sent += 1
+        return packet
+
+    def decrypt(self, data: bytes | memoryview) -> bytes:
+        try:
+            plain = self._decryptor.decrypt(_nonce(self._received), data, None)
+        except InvalidTag:
+            raise ConnectionClosedError("a packet was forged or damaged", transport="noise") from None
+        self._received += 1
+        return plain
+
+    async def write_msg(self, msg: bytes, prefix_encoded: bool = False) -> None:
+        view = memoryview(msg)
         packets = []
         for start in range(0, len(view), _MAX_PLAIN):
-            packet = self._encryptor.encrypt(_nonce(self._sent), view[start : start + _MAX_PLAIN], None)
-            self._sent += 1
+            packet = self.encrypt(view[start : start + _MAX_PLAIN])
             packets += [len(packet).to_bytes(2, "big"), packet]
-        await self._channel.send(b"".join(packets))
+        await self._connection.write(b"".join(packets))
 
-    async def receive(self, max_bytes: int = _READ) -> bytes:
-        """The plain text of the next packet, whatever ``max_bytes`` says: at most 64 KiB; empty at the
-        end."""
+    async def read_msg(self, prefix_encoded: bool = False) -> bytes:
+        """The plain text of the next packet that has any; empty at the end."""
         while True:
-            if (plain := self._next_packet()) is not None:
-                if plain:
-                    return plain
-                continue
-            more = await self._channel.receive(_READ)
+            if plain := self._next_packet():
+                return plain
+            more = await self._connection.read(_READ)
             if not more:
                 return b""
             self._cipher_text += more
 
-    async def aclose(self) -> None:
-        await self._channel.aclose()
-
-    def _next_packet(self) -> bytes | None:
+    def _next_packet(self) -> bytes:
         buffer = self._cipher_text
-        end = 2 + int.from_bytes(buffer[:2], "big")
-        if len(buffer) < 2 or len(buffer) < end:
-            return None
-        try:
+        while len(buffer) >= 2 and len(buffer) >= (end := 2 + int.from_bytes(buffer[:2], "big")):
             with memoryview(buffer) as view:
-                plain = self._decryptor.decrypt(_nonce(self._received), view[2:end], None)
-        except InvalidTag:
-            raise ChannelBroken("a packet was forged or damaged") from None
-        self._received += 1
-        del buffer[:end]
-        return plain
+                plain = self.decrypt(view[2:end])
+            del buffer[:end]
+            if plain:
+                return plain
+        return b""
 
 
-async def secure(channel: Buffered, identity: NoiseIdentity, *, expected: bytes | None) -> NoiseChannel:
-    """Run the handshake: as the dialer when we know whom we ``expect``, otherwise as the one that was dialed.
-
-    Raises:
-        ChannelBroken: it failed, the peer is another than expected, or its key is not Ed25519.
-    """
-    connection = _HandshakeConnection(channel)
-    pattern = identity.handshake()
-    try:
-        if expected is None:
-            session = await pattern.handshake_inbound(connection)  # type: ignore[arg-type]
-        else:
-            # type: ignore[arg-type]
-            session = await pattern.handshake_outbound(connection, ID(multihash_of(expected)))
-        peer = key_of_multihash(session.get_remote_peer().to_bytes())
-    except ChannelBroken:
-        raise
-    except Exception as error:  # noqa: BLE001 - hostile bytes make the library raise almost anything
-        raise ChannelBroken(f"the handshake failed: {type(error).__name__}") from None
-    if peer is None:
-        raise ChannelBroken("the peer's key is not Ed25519")
-    protocol = session.conn.noise_state.noise_protocol  # type: ignore[attr-defined]
-    encrypt, decrypt = protocol.cipher_state_encrypt, protocol.cipher_state_decrypt
-    return NoiseChannel(channel, peer, (ChaCha20Poly1305(encrypt.k), ChaCha20Poly1305(decrypt.k)))
-
-
-class _HandshakeConnection:
-    """A channel with the method names that the library's handshake calls."""
-
-    def __init__(self, channel: Buffered) -> None:
-        self._channel = channel
-
-    async def read(self, count: int | None = None) -> bytes:
-        return await self._channel.receive_exactly(count) if count else b""
-
-    async def write(self, data: bytes) -> None:
-        await self._channel.send(data)
-
-    async def close(self) -> None:
-        await self._channel.aclose()
+def _with_fast_packets(session: Any) -> ISecureConn:
+    packets = session.conn
+    session.conn = _FastPackets(packets.read_writer.read_write_closer, packets.noise_state)
+    return session  # type: ignore[no-any-return]
 
 
 def _nonce(counter: int) -> bytes:

@@ -30,8 +30,8 @@ class Rate:
 
 GOSSIP_RATE = Rate(per_second=50.0, burst=500.0)
 """Gossip messages forwarded by one peer. A message is a batch, and a node sends about one a second."""
-REQUEST_RATE = Rate(per_second=50.0, burst=200.0)
-"""Requests answered for one peer."""
+REQUEST_RATE = Rate(per_second=200.0, burst=1000.0)
+"""Requests answered for one peer; faster ones wait."""
 STREAM_RATE = Rate(per_second=20.0, burst=100.0)
 """Byte streams accepted from one peer."""
 

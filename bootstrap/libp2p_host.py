@@ -1,0 +1,214 @@
+"""A libp2p host as this program needs it: listening, findable, connected, gossiping. Opened and closed as a block.
+
+py-libp2p 0.8.1 with the parts replaced that a stranger could use to end, fill or fool the process; see the modules
+named ``libp2p_*``. It speaks Noise and Yamux over TCP, so js-libp2p and go-libp2p peers can join.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import random
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import trio
+from libp2p.crypto.ed25519 import Ed25519PrivateKey
+from libp2p.crypto.keys import KeyPair
+from libp2p.host.basic_host import BasicHost
+from libp2p.tools.anyio_service import background_trio_service
+from multiaddr import Multiaddr
+
+from bootstrap.address_book import MAX_ADDRESSES, AddressBook, load, save
+from bootstrap.connection_limits import ConnectionLimits
+from bootstrap.first_peers import parse_introducers
+from bootstrap.identity import key_of_seed
+from bootstrap.libp2p_dialer import Dialer
+from bootstrap.libp2p_gossip import Gossip
+from bootstrap.libp2p_streams import PeerConnections
+from bootstrap.libp2p_swarm import HardenedSwarm
+from bootstrap.peer_address import PeerAddress, dialable, parse_address
+from market.errors import InvalidRequest
+
+_SAVE_BOOK_S = 60.0
+_CLOSE_S = 5.0
+_IDENTIFY_S, _IDENTIFY_STEP_S = 10.0, 0.1
+_log = logging.getLogger(__name__)
+
+
+class Host:
+    """The parts of a running host, wired together by :func:`open_host`.
+
+    Attributes:
+        key: our Ed25519 public key.
+        addresses: where others can reach us.
+        connections: who is connected, and streams to them.
+        gossip: topics.
+        dialer: makes connections, and remembers where peers are.
+        book: what it remembers.
+        nursery: tasks that end with the host.
+    """
+
+    def __init__(self, seed: bytes, topics: frozenset[str], *, max_message: int, limits: ConnectionLimits) -> None:
+        private = Ed25519PrivateKey.new(seed)
+        key_pair = KeyPair(private, private.get_public_key())
+        swarm = HardenedSwarm(key_pair, limits)
+        self.key = key_of_seed(seed)
+        self.addresses: tuple[PeerAddress, ...] = ()
+        self.libp2p = BasicHost(
+            swarm,
+            addrs_factory=lambda _: [Multiaddr(str(address)) for address in self.addresses],
+            disable_identify_address_discovery=True,
+        )
+        self.connections = PeerConnections(self.libp2p, swarm)
+        self.gossip = Gossip(self.libp2p, self.connections, topics, max_message=max_message)
+        self.book = AddressBook(self.key, random.Random())
+        self.dialer = Dialer(self.connections, self.book)
+        self.nursery: trio.Nursery
+
+
+@asynccontextmanager
+async def open_host(
+    *,
+    seed: bytes,
+    listen: tuple[str, ...],
+    topics: frozenset[str],
+    max_message: int,
+    introducers: tuple[str, ...] = (),
+    announce: tuple[str, ...] = (),
+    book_path: Path | None = None,
+    limits: ConnectionLimits | None = None,
+) -> AsyncIterator[Host]:
+    """Run a host inside this block.
+
+    Args:
+        seed: Ed25519 seed, 32 bytes; decides the peer id.
+        listen: where to listen, such as ``/ip4/0.0.0.0/tcp/4001``; port 0 means any.
+        topics: the gossip topics that exist; peers cannot make us keep others.
+        max_message: longest gossip message, bytes.
+        introducers: addresses with peer ids that are kept connected.
+        announce: what to tell others instead of the listening addresses, for a node behind a forwarded port.
+        book_path: file to remember peers in, or none.
+        limits: bounds on connections.
+
+    Raises:
+        InvalidRequest: a malformed address, or ``code="port_in_use"``.
+    """
+    first = parse_introducers(introducers)
+    announced = tuple(map(parse_address, announce))
+    listen_at = [Multiaddr(str(_checked(parse_address(text)))) for text in listen]
+    _quieten_libraries()
+    host = Host(seed, topics, max_message=max_message, limits=limits or ConnectionLimits())
+    if book_path is not None:
+        load(host.book, book_path)
+    for address in first:
+        assert address.key is not None
+        host.dialer.learn(address.key, (address,), keep=True)
+    failure: Exception | None = None
+    try:
+        async with host.libp2p.run(listen_at):
+            host.addresses = announced or _listening_addresses(host)
+            async with (
+                background_trio_service(host.gossip.pubsub),
+                background_trio_service(host.gossip.router),
+                trio.open_nursery() as nursery,
+            ):
+                host.nursery = nursery
+                nursery.start_soon(host.dialer.run)
+                nursery.start_soon(_keep_saving, host.book, book_path)
+                host.connections.on_connected.append(partial(nursery.start_soon, _learn_addresses, host))
+                try:
+                    yield host
+                except Exception as error:  # noqa: BLE001 - raised below: not wrapped once per nursery here
+                    failure = error
+                finally:
+                    host.connections.on_connected.clear()
+                nursery.cancel_scope.cancel()
+            with trio.move_on_after(_CLOSE_S):
+                await host.libp2p.close()  # leaving run() alone would leave the connections open
+    finally:
+        _save(host.book, book_path)
+    if failure is not None:
+        raise failure
+
+
+def _checked(address: PeerAddress) -> PeerAddress:
+    """Make sure that we can listen there. The library would share a port with another node, each getting half."""
+    family = socket.AF_INET6 if address.kind == "ip6" else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address.host, address.port))
+            probe.listen(1)
+        except OSError as error:
+            raise _cannot_listen(address, error) from None
+    return address
+
+
+def _cannot_listen(address: PeerAddress, error: OSError) -> InvalidRequest:
+    if error.errno == errno.EADDRINUSE:
+        return InvalidRequest(
+            f"something else is already listening on {address}",
+            code="port_in_use",
+            fix="stop it (is another node running?), or choose another port in `listen`",
+            where=str(address),
+        )
+    return InvalidRequest(
+        f"cannot listen on {address}: {error.strerror}",
+        code="cannot_listen",
+        fix="listen on an address of this machine and a port above 1023",
+        where=str(address),
+    )
+
+
+def _listening_addresses(host: Host) -> tuple[PeerAddress, ...]:
+    found = []
+    for address in map(parse_address, map(str, host.libp2p.get_transport_addrs())):
+        reachable = _outward_address(address.kind) if address.is_unspecified else address.host
+        found.append(PeerAddress(address.kind, reachable, address.port, host.key))
+    return tuple(found)
+
+
+def _outward_address(kind: str) -> str:
+    """The address this machine uses towards others: asking the kernel for a route sends nothing."""
+    family, beyond, nowhere = (
+        (socket.AF_INET, "192.0.2.1", "127.0.0.1") if kind == "ip4" else (socket.AF_INET6, "2001:db8::1", "::1")
+    )
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((beyond, 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return nowhere
+
+
+async def _learn_addresses(host: Host, peer: bytes) -> None:
+    """Whoever dialed us can be dialed back later where it says it listens, which the library asks it."""
+    with trio.move_on_after(_IDENTIFY_S):
+        while not (said := host.connections.listen_addresses(peer)):
+            await trio.sleep(_IDENTIFY_STEP_S)
+        host.dialer.learn(peer, dialable(peer, said, limit=MAX_ADDRESSES))
+
+
+async def _keep_saving(book: AddressBook, path: Path | None) -> None:
+    while True:
+        await trio.sleep(_SAVE_BOOK_S)
+        _save(book, path)
+
+
+def _save(book: AddressBook, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        save(book, path)
+    except OSError:
+        _log.warning("the address book could not be saved to %s", path)
+
+
+def _quieten_libraries() -> None:
+    """Strangers' failures are not our user's errors: the libraries would log each of them as one."""
+    for name in ("libp2p", "noise", "multiaddr"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
