@@ -1,0 +1,91 @@
+"""``cfab job``: write and check job files without a node."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from market.errors import InvalidRequest
+from node.cli.options import Command, Group, current_session
+from node.cli.terminal import safe
+
+_TEMPLATE = """\
+# A job for ComputeFabric. Check it with: cfab job validate {name}     Run it with: cfab submit {name}
+version: 1
+name: {job}
+image: python:3.12-slim
+command: python -c "print('hello from', __import__('platform').node())"
+# env: {{EPOCHS: "10"}}                       # the provider can read these: no secrets
+resources:
+  gpu: {gpu}                               # A100:2 · RTX4090 · A100,H100:2 · 24GB+ · 24GB..48GB:2 · any · none
+  cpu: 1
+  memory: 1GB
+# inputs: [{{from: ./data, to: /work/data}}]  # files of this machine → below /work in the job
+# outputs: [{{from: /work/out, to: ./out}}]   # the other way round, when the job has ended
+max_price: 0.50/h                          # per GPU and hour; never matched above
+max_duration: 10m                          # price times this is set aside; what is not used comes back
+strategy: lowest_cost
+# providers: {{region: [eu], min_reputation: 0.9}}
+"""
+
+
+@click.group(cls=Group)
+def job() -> None:
+    """Write and check job files."""
+
+
+@job.command(cls=Command)
+@click.argument("file")
+def validate(file: str) -> None:
+    """Check FILE (- for stdin) and report every mistake with its line, cause and fix. Exit code 3 if there are any."""
+    session = current_session()
+    from node.job_file.load import load_job, load_job_file
+
+    if file == "-":
+        request = load_job(sys.stdin.buffer.read(), file="stdin", folder=Path.cwd())
+    else:
+        request = load_job_file(Path(file))
+    if session.as_json:
+        session.emit({"file": file, "valid": True, "request": request.to_json()})
+        return
+    from market.money import format_hourly, format_tokens
+
+    duration = request.spec.max_duration_ms // 1000
+    print(f"{safe(file)}: ok")
+    session.say(
+        f"  costs at most {format_tokens(request.max_total)}: {format_hourly(request.max_price)}"
+        f" for {request.spec.requirements.slots} slots and {duration} s"
+    )
+
+
+@job.command(cls=Command)
+@click.argument("file", default="job.yaml")
+@click.option("--gpu", default="any", show_default=True, metavar="GPU", help="What to ask for in it.")
+def init(file: str, gpu: str) -> None:
+    """Write a job file to start from; never overwrites one."""
+    session = current_session()
+    from node.job_file.gpu import parse_gpu
+
+    parse_gpu(gpu)
+    path = Path(file)
+    text = _TEMPLATE.format(name=path.name, job=_job_name(path), gpu=gpu if ":" not in gpu else f'"{gpu}"')
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="utf-8") as target:
+            target.write(text)
+    except FileExistsError:
+        raise InvalidRequest(
+            f"'{file}' is already there and is not overwritten", code="file_exists", fix="name another file"
+        ) from None
+    if session.as_json:
+        session.emit({"file": str(path)})
+        return
+    print(safe(path))
+    session.say(f"  next: cfab submit {safe(path)}")
+
+
+def _job_name(path: Path) -> str:
+    word = "".join(ch if ch.isascii() and ch.isalnum() else "-" for ch in path.stem.lower()).strip("-")
+    return word[:63].strip("-") or "job"

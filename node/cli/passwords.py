@@ -1,0 +1,87 @@
+"""Where a password comes from: a file, stdin, or a prompt. Never a flag's value: those are in the process list."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+
+from market.errors import InvalidRequest
+from node.cli.failures import Usage
+
+_MAX_BYTES = 4096
+VARIABLE = "CFAB_PASSWORD_FILE"
+
+
+def read_password(option: str | None, *, twice: bool = False) -> str:
+    """The wallet's password.
+
+    Args:
+        option: ``--password-file`` as given; ``-`` reads stdin. Falls back to ``$CFAB_PASSWORD_FILE``, then a prompt.
+        twice: ask twice at the prompt, for a new password.
+
+    Raises:
+        Usage: there is nobody to ask and no file, or the two answers differ.
+        InvalidRequest: the file cannot be read, is open to others, or the password is empty.
+    """
+    source = option or os.environ.get(VARIABLE, "")
+    if source:
+        raw = sys.stdin.buffer.read(_MAX_BYTES + 1) if source == "-" else _read_file(source)
+        password = _decoded(raw)
+    else:
+        password = _ask(twice=twice)
+    if not password:
+        raise InvalidRequest("the password is empty", code="wrong_password")
+    return password
+
+
+def read_hidden(prompt: str, what: str) -> str:
+    """Ask for something secret on the terminal.
+
+    Raises:
+        Usage: there is no terminal to ask on.
+    """
+    if not sys.stdin.isatty():
+        raise Usage(f"{what} is needed and nobody can be asked", fix=f"give it in a file, as '{what}' in --help says")
+    import getpass
+
+    return getpass.getpass(prompt)
+
+
+def _ask(*, twice: bool) -> str:
+    if not sys.stdin.isatty():
+        raise Usage(
+            "the wallet's password is needed and nobody can be asked",
+            fix=f"give it with --password-file FILE, {VARIABLE}=FILE, or --password-file - for stdin",
+        )
+    import getpass
+
+    password = getpass.getpass("Wallet password: ")
+    if twice and getpass.getpass("Once more: ") != password:
+        raise Usage("the two passwords differ", fix="try again")
+    return password
+
+
+def _read_file(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            # A pipe (<(command)) is nobody else's to read; a file that others may open is no secret.
+            if stat.S_ISREG(mode) and mode & 0o077:
+                raise InvalidRequest(
+                    "others may open the password file", code="key_file_open", fix=f"chmod 600 {path}", where=path
+                )
+            return file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise InvalidRequest(
+            f"the password file cannot be read: {error.strerror}", code="unreadable_file", where=path
+        ) from None
+
+
+def _decoded(raw: bytes) -> str:
+    if len(raw) > _MAX_BYTES:
+        raise InvalidRequest("the password file is too large to hold a password", code="unreadable_file")
+    try:
+        return raw.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise InvalidRequest("the password file is not text", code="unreadable_file") from None

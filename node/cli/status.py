@@ -1,0 +1,45 @@
+"""``cfab status``: the running node at a glance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from node.cli.node_access import connect
+from node.cli.options import Command, current_session
+from node.cli.story import amount, price
+from node.cli.terminal import safe, short
+
+
+@click.command(cls=Command)
+def status() -> None:
+    """What the running node is and sees."""
+    session = current_session()
+    view: dict[str, Any] = connect(session).get("status")
+    if session.as_json:
+        session.emit(view)
+        return
+    jobs, peers = view.get("jobs") or {}, view.get("peers") or []
+    print(f"node      {safe(view.get('name'))} · {short(view.get('key'))} · version {safe(view.get('version'))}")
+    print(f"roles     {', '.join(safe(role) for role in view.get('roles') or ()) or 'none'}")
+    for address in view.get("addresses") or ():
+        print(f"address   {safe(address)}")
+    print(f"market    {safe(view.get('offers'))} offers · {len(peers)} peers")
+    print(f"jobs      {safe(jobs.get('active'))} active of {safe(jobs.get('total'))}")
+    chain = view.get("chain")
+    if chain:
+        state = f"block {safe(chain.get('head'))}" if chain.get("reachable") else "not reachable"
+        print(f"chain     {safe(chain.get('chain_id'))} · {state} · account {safe(chain.get('account'))}")
+    if view.get("provider"):
+        print("selling   " + provider_line(view["provider"]))
+
+
+def provider_line(view: dict[str, Any]) -> str:
+    """What the node sells, in one line."""
+    busy = int(view.get("total_slots") or 0) - int(view.get("free_slots") or 0)
+    state = "paused by you" if view.get("paused") else "offering"
+    return (
+        f"{state} · {safe(view.get('gpu'))} at {price(view.get('price'))} · {busy} of {safe(view.get('total_slots'))}"
+        f" slots busy · earned {amount(view.get('earned'))}"
+    )
