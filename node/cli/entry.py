@@ -59,10 +59,11 @@ def _usage(error: click.UsageError) -> failures.Usage:
     name = error.ctx.command_path if error.ctx else "cfab"
     fix = f"see '{name} --help'"
     if isinstance(error, click.NoSuchOption):
-        if error.possibilities:
+        if name.endswith(" run"):
+            fix = "an option of the program goes after '--', as in: cfab run IMAGE -- CMD --its-option"
+        elif error.possibilities:
             fix = f"did you mean {' or '.join(error.possibilities)}?"
-        elif name.endswith(" run"):
-            fix = "put '--' before the program's own arguments: cfab run IMAGE -- CMD --its-option"
+        return failures.Usage(f"there is no option '{error.option_name}'", fix=fix)
     return failures.Usage(error.format_message().rstrip("."), fix=fix)
 
 

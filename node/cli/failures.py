@@ -11,7 +11,7 @@ import json
 import sys
 from typing import Any
 
-from market.errors import FabricError, InvalidRequest
+from market.errors import FabricError, InvalidRequest, Unavailable
 from node.cli.terminal import safe
 
 FAILED = 1
@@ -68,7 +68,7 @@ def report(error: FabricError, *, as_json: bool) -> int:
             "message": error.message,
             "fix": error.fix,
             "where": error.where,
-            "retryable": bool(getattr(error, "retryable", False)),
+            "retryable": bool(getattr(error, "retryable", isinstance(error, Unavailable))),
         }
         if problems is not None:
             body["problems"] = [_problem(problem) for problem in problems]

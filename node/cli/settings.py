@@ -45,11 +45,11 @@ def _rows(loaded: Any) -> list[tuple[str, Any, str]]:
             continue
         for key, (field, _) in keys.items():
             dotted = f"{section}.{key}"
-            rows.append((dotted, _value(dotted, getattr(struct, field)), loaded.sources.get(dotted, "default")))
+            rows.append((dotted, _value(dotted, field, getattr(struct, field)), loaded.sources.get(dotted, "default")))
     return rows
 
 
-def _value(dotted: str, value: Any) -> Any:
+def _value(dotted: str, field: str, value: Any) -> Any:
     from market.money import format_hourly
     from node.quantities import format_duration
 
@@ -59,11 +59,11 @@ def _value(dotted: str, value: Any) -> Any:
         return format_hourly(value)
     if dotted == "provider.gpu":
         return value.kind if value.kind != "simulated" else f"simulated:{value.model}:{value.vram_mib}MiB"
-    if dotted in ("provider.tick", "provider.grace"):
+    if field.endswith("_ms"):
         return format_duration(value)
-    if dotted in ("provider.memory", "provider.disk"):
+    if field.endswith("_mib"):
         return f"{value}MiB"
-    if dotted == "provider.cpu":
+    if field.endswith("_milli"):
         return f"{value / 1000:g}"
     if isinstance(value, bytes):
         return "0x" + value.hex()
