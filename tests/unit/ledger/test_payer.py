@@ -136,8 +136,7 @@ async def test_concurrent_leases_on_one_lane_get_vouchers_in_a_row(autojump_cloc
     signed: list[int] = []
 
     async def pay(lease: bytes) -> None:
-        for amount in (3, 7, 10):
-            signed.append((await world.payer.acknowledge(lease, amount)).cumulative)
+        signed.extend([(await world.payer.acknowledge(lease, amount)).cumulative for amount in (3, 7, 10)])
 
     async with trio.open_nursery() as nursery:
         for lease in leases:
