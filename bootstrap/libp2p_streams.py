@@ -99,13 +99,6 @@ class PeerConnections:
         """Round trip time to a connected peer in seconds, 0.0 when not measured yet."""
         return max((float(conn.muxed_conn.session.rtt) for conn in self._alive(id_of(peer))), default=0.0)
 
-    def remote_address(self, peer: bytes) -> PeerAddress | None:
-        """Where a connected peer's end of the connection is; not where it listens, if it dialed us."""
-        for conn in self._alive(id_of(peer)):
-            if remote := conn.muxed_conn.get_remote_address():
-                return PeerAddress("ip6" if ":" in remote[0] else "ip4", remote[0], remote[1], peer)
-        return None
-
     def listen_addresses(self, peer: bytes) -> tuple[str, ...]:
         """Where a connected peer says that it listens."""
         try:

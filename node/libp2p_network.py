@@ -85,8 +85,7 @@ class Libp2pNetwork:
     def peers(self) -> list[PeerInfo]:
         found = []
         for peer in self._connections.peers():
-            remote = self._connections.remote_address(peer)
-            known = self._host.book.addresses(peer) or ((remote,) if remote else ())
+            known = self._host.book.addresses(peer)
             found.append(
                 PeerInfo(
                     key=peer,
