@@ -35,6 +35,9 @@ def unpack(raw: bytes, *, limit: int = MAX_RECORD) -> Any:
     Raises:
         PeerFault: too large, not MessagePack, or not the canonical encoding of what it says.
     """
+    if not isinstance(raw, bytes):
+        # Peers choose the types inside a message, and what should be an envelope may be a number.
+        raise PeerFault(f"{type(raw).__name__} where bytes belong", code="undecodable")
     if len(raw) > limit:
         raise PeerFault(f"record of {len(raw)} bytes is over the limit of {limit}", code="oversized")
     try:
@@ -66,7 +69,8 @@ def unpack_record(raw: bytes, kind: type[R], *, limit: int = MAX_RECORD) -> R:
     """
     value = unpack(raw, limit=limit)
     try:
-        return msgspec.convert(value, kind, strict=True)
+        # Without builtin_types a base64 text would also pass for bytes: one record would have two encodings.
+        return msgspec.convert(value, kind, strict=True, builtin_types=(bytes,))
     except msgspec.ValidationError as error:
         raise PeerFault(f"not a {kind.__name__}: {error}", code="bad_field") from None
 

@@ -1,0 +1,174 @@
+"""Records that are in order, for tests to spoil one field at a time. Nothing here is random or asks a clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from market.feasibility import Candidate, Limits
+from market.records import (
+    Award,
+    Bid,
+    InputFile,
+    JobSpec,
+    Lease,
+    Offer,
+    PaymentTerms,
+    Refusal,
+    RefusalReason,
+    Requirements,
+    Settlement,
+    UsageReport,
+)
+from market.signing import Signer, Verified, spec_hash
+
+NOW = 1_800_000_000_000
+CHAIN_ID = 31337
+ESCROW = b"e" * 20
+PAYEE = b"p" * 20
+PAYER = b"w" * 20
+SESSION = b"s" * 20
+SALT = b"t" * 16
+TERMS = PaymentTerms(
+    tick_ms=5_000, grace_ms=8_000, fund_within_ms=60_000, start_within_ms=120_000, final_within_ms=60_000
+)
+SETTLEMENT = Settlement(chain_id=CHAIN_ID, escrow=ESCROW, payee=PAYEE)
+SPEC = JobSpec(image="cfab-job-base:local", command=("run",), max_duration_ms=600_000)
+
+
+def a_signer(name: str) -> Signer:
+    """The key of a node of that name."""
+    return Signer.from_seed(name.encode().ljust(32, b"."))
+
+
+SELLER = a_signer("seller")
+BUYER = a_signer("buyer")
+
+
+def an_offer(**changes: Any) -> Offer:
+    plain = Offer(
+        provider=SELLER.key,
+        machine="m0",
+        version=1,
+        issued_at=NOW,
+        expires_at=NOW + 60_000,
+        gpu="NVIDIA GeForce RTX 4090",
+        free_slots=2,
+        total_slots=2,
+        vram_mib=24_000,
+        cpu_milli=4_000,
+        memory_mib=16_000,
+        disk_mib=50_000,
+        price=100_000,
+        region="eu-west",
+        cuda_milli=12_400,
+        settlement=SETTLEMENT,
+        terms=TERMS,
+    )
+    return replace(plain, **changes)
+
+
+def offered_by(signer: Signer, **changes: Any) -> Verified[Offer]:
+    """A signed offer of that node."""
+    return signer.sign(an_offer(provider=signer.key, **changes))
+
+
+def some_limits(**changes: Any) -> Limits:
+    return replace(Limits(max_price=200_000, chain_id=CHAIN_ID, escrow=ESCROW), **changes)
+
+
+def a_candidate(*, free_slots: int | None = None, reputation: int = 1000, **changes: Any) -> Candidate:
+    offer = an_offer(**changes)
+    return Candidate(
+        offer=offer, free_slots=offer.free_slots if free_slots is None else free_slots, reputation=reputation
+    )
+
+
+def a_bid(**changes: Any) -> Bid:
+    plain = Bid(
+        requester=BUYER.key,
+        bid_id=b"b" * 16,
+        requirements=Requirements(),
+        spec_hash=spec_hash(SPEC, SALT),
+        issued_at=NOW,
+        expires_at=NOW + 60_000,
+    )
+    return replace(plain, **changes)
+
+
+def an_award(offer: Verified[Offer] | None = None, **changes: Any) -> Award:
+    """What an honest requester writes when it takes that offer."""
+    offer = offer or SELLER.sign(an_offer())
+    record = offer.record
+    plain = Award(
+        requester=BUYER.key,
+        provider=record.provider,
+        bid_id=b"b" * 16,
+        machine=record.machine,
+        offer_id=offer.id,
+        offer_version=record.version,
+        price=record.price,
+        slots=1,
+        spec_hash=spec_hash(SPEC, SALT),
+        max_duration_ms=SPEC.max_duration_ms,
+        chain_id=record.settlement.chain_id,
+        escrow=record.settlement.escrow,
+        payer=PAYER,
+        signer=SESSION,
+        payee=record.settlement.payee,
+        terms=record.terms,
+        transcript=bytes(32),
+        issued_at=NOW,
+        expires_at=NOW + 30_000,
+    )
+    return replace(plain, **changes)
+
+
+def a_lease(award: Verified[Award] | None = None, **changes: Any) -> Lease:
+    award = award or BUYER.sign(an_award())
+    plain = Lease(
+        provider=award.record.provider,
+        lease_id=b"l" * 16,
+        award=award.raw,
+        slots=tuple(range(award.record.slots)),
+        fencing=1,
+        granted_at=NOW,
+    )
+    return replace(plain, **changes)
+
+
+def a_refusal(**changes: Any) -> Refusal:
+    plain = Refusal(
+        provider=SELLER.key, bid_id=b"b" * 16, reason=RefusalReason.NO_CAPACITY, free_slots=0, version=1, price=100_000
+    )
+    return replace(plain, **changes)
+
+
+def a_report(**changes: Any) -> UsageReport:
+    plain = UsageReport(
+        provider=SELLER.key,
+        lease_id=b"l" * 16,
+        sequence=1,
+        previous=bytes(32),
+        measured_at=NOW,
+        started_at=NOW,
+        gpu_ms=0,
+        amount=0,
+    )
+    return replace(plain, **changes)
+
+
+def an_input(**changes: Any) -> InputFile:
+    return replace(InputFile(target="/work/in", size=10, sha256=bytes(32)), **changes)
+
+
+ALL_RECORDS = (
+    (SELLER, an_offer()),
+    (BUYER, a_bid()),
+    (BUYER, an_award()),
+    (SELLER, a_lease()),
+    (SELLER, a_refusal()),
+    (SELLER, a_report()),
+)
+"""One of each kind of signed record, with its author."""
