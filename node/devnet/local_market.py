@@ -36,6 +36,7 @@ CHAIN_ID = 31337
 EXIT_DELAY_S = 8
 """How long a payer waits for its money without the provider's consent. Minutes to days on a real chain."""
 PASSWORD = "play money"
+_PASSWORD_FILE = "password"
 _SCRYPT_N = 2**12
 _TOKENS = 100 * UNITS_PER_TOKEN
 _GAS_WEI = 10**18
@@ -62,7 +63,7 @@ class LocalMarket:
         processes: the chain and the nodes.
         seats: who sits where, by name; filled while rising.
         accounts: wallet address of each trader.
-        node_ids: node key in hex by name, as engine labels carry it.
+        node_ids: what the engine labels of each node's containers say, by name.
     """
 
     def __init__(self, folder: Path, *, outlive: bool) -> None:
@@ -72,13 +73,17 @@ class LocalMarket:
         self.accounts: dict[str, bytes] = {}
         self.node_ids: dict[str, str] = {}
         self.chain: ChainFacts | None = None
+        self.chain_kind = ""
 
     def client(self, name: str) -> NodeClient:
         """The API of one node, as its user would reach it."""
         return NodeClient(self.seats[name].home / API_SOCKET)
 
-    async def raise_up(self) -> None:
+    async def raise_up(self, *, real_gpu: bool = False) -> None:
         """Make keys, start the chain, deploy, fund, start the nodes, and wait until each answers its API.
+
+        Args:
+            real_gpu: let one provider sell this machine's NVIDIA card.
 
         Raises:
             Unavailable: something ended early or did not answer in time; the message names its log.
@@ -87,7 +92,7 @@ class LocalMarket:
         self._start_chain(port)
         await trio.to_thread.run_sync(self._make_keys)
         await self._until(partial(_listens, port), CHAIN)
-        self.chain = await self._open_bank(f"http://127.0.0.1:{port}")
+        self.chain = await self._open_bank(f"http://127.0.0.1:{port}", real_gpu=real_gpu)
         for name in NODES:
             self.start_node(name)
         for name in NODES:
@@ -97,7 +102,9 @@ class LocalMarket:
         """Start a node from its folder, as ``cfab up`` does."""
         home = self.seats[name].home
         words = [sys.executable, "-m", "node.cli", "up", "--home", str(home)]
-        self.processes.start(name, words, {**os.environ, "CFAB_HOME": str(home), "CFAB_PASSWORD": PASSWORD})
+        self.processes.start(
+            name, words, {**os.environ, "CFAB_HOME": str(home), "CFAB_PASSWORD_FILE": str(self.folder / _PASSWORD_FILE)}
+        )
 
     async def wait_offers(self, count: int) -> list[dict[str, Any]]:
         """Wait until the requester sees this many offers."""
@@ -125,6 +132,7 @@ class LocalMarket:
 
     def _start_chain(self, port: int) -> None:
         anvil = find_anvil()
+        self.chain_kind = "anvil" if anvil else "embedded"
         if anvil:
             # Mined at once, and time still moves when nothing happens: exits need that.
             words = [anvil, "--silent", "--mixed-mining", "--block-time", "1"]
@@ -133,25 +141,30 @@ class LocalMarket:
         self.processes.start(CHAIN, [*words, "--chain-id", str(CHAIN_ID), "--port", str(port)])
 
     def _make_keys(self) -> None:
+        password = self.folder / _PASSWORD_FILE
+        password.touch(mode=0o600)
+        password.write_text(PASSWORD)
         for name, port in zip(NODES, free_ports(len(NODES)), strict=True):
             home = self.folder / name
             home.mkdir(mode=0o700)
             key = key_of_seed(load_node_seed(home / NODE_KEY_FILE))
-            self.node_ids[name] = key.hex()
+            self.node_ids[name] = key.hex()[:16]
             self.seats[name] = Seat(name=name, home=home, port=port, peer_id=peer_id_of(key))
             if name in TRADERS:
                 load_session_key(home / SESSION_KEY_FILE)
                 self.accounts[name] = create_wallet(home / WALLET_FILE, PASSWORD, scrypt_n=_SCRYPT_N)
 
-    async def _open_bank(self, url: str) -> ChainFacts:
+    async def _open_bank(self, url: str, *, real_gpu: bool) -> ChainFacts:
         """Deploy the escrow and a test token, give gas to every trader and tokens to the one who buys."""
         made = await deploy(url, DEV_KEY, exit_delay_s=EXIT_DELAY_S)
         for name, account in self.accounts.items():
             units = _TOKENS if name == REQUESTER else 0
             await fund(url, DEV_KEY, account, token=made.token, units=units, gas_wei=_GAS_WEI)
-        facts = ChainFacts(rpc=url, chain_id=made.chain_id, escrow=made.escrow, token=made.token)
+        facts = ChainFacts(
+            rpc=url, chain_id=made.chain_id, escrow=made.escrow, token=made.token, start_block=made.block
+        )
         for seat in self.seats.values():
-            text = config_text(seat, self.seats[INTRODUCER], facts)
+            text = config_text(seat, self.seats[INTRODUCER], facts, real_gpu=real_gpu)
             await trio.Path(seat.home / CONFIG_FILE).write_text(text)
         return facts
 

@@ -7,6 +7,7 @@ the job allows, and one sells a GPU that does not exist, which a requester refus
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -15,12 +16,13 @@ INTRODUCER, REQUESTER = "introducer", "requester"
 PROVIDERS = ("north", "west", "south")
 NODES = (INTRODUCER, *PROVIDERS, REQUESTER)
 """In order of start: whoever must be met comes first."""
+FITTING = "north"
+"""The one that the demo's job is meant to find."""
 TRADERS = (*PROVIDERS, REQUESTER)
 """The nodes that have a wallet."""
 
 _SHELVES: dict[str, dict[str, str | int]] = {
-    # "auto" is the real card where there is one with the container toolkit, else a machine without a GPU.
-    "north": {"price": "0.30/h", "gpu": "auto", "cpu": 1, "memory": "1GB", "disk": "1GB", "region": "eu-north"},
+    "north": {"price": "0.30/h", "gpu": "none", "cpu": 1, "memory": "1GB", "disk": "1GB", "region": "eu-north"},
     "west": {"price": "0.90/h", "gpu": "none", "cpu": 2, "memory": "4GB", "disk": "4GB", "region": "us-west"},
     "south": {
         "price": "0.20/h",
@@ -31,7 +33,7 @@ _SHELVES: dict[str, dict[str, str | int]] = {
         "region": "eu-south",
     },
 }
-_RHYTHM = {"tick": "1s", "grace": "4s"}
+_RHYTHM = {"tick": "1s", "grace": "4s", "final_within": "15s"}
 """Short, so that a ten-second job shows several payments."""
 
 
@@ -42,6 +44,7 @@ class ChainFacts(Struct, frozen=True, kw_only=True):
     chain_id: int
     escrow: bytes
     token: bytes
+    start_block: int = 0
 
 
 class Seat(Struct, frozen=True, kw_only=True):
@@ -58,8 +61,8 @@ class Seat(Struct, frozen=True, kw_only=True):
         return f"/ip4/127.0.0.1/tcp/{self.port}/p2p/{self.peer_id}"
 
 
-def config_text(seat: Seat, introducer: Seat, chain: ChainFacts) -> str:
-    """The TOML a node of this name starts from."""
+def config_text(seat: Seat, introducer: Seat, chain: ChainFacts, *, real_gpu: bool = False) -> str:
+    """The TOML a node of this name starts from. With ``real_gpu`` the provider that fits sells this machine's card."""
     node: dict[str, object] = {"name": seat.name, "listen": [f"/ip4/127.0.0.1/tcp/{seat.port}"]}
     if seat.name == INTRODUCER:
         return _table("node", {**node, "introducer": True})
@@ -70,14 +73,20 @@ def config_text(seat: Seat, introducer: Seat, chain: ChainFacts) -> str:
         "escrow": f"0x{chain.escrow.hex()}",
         "token": f"0x{chain.token.hex()}",
         "confirmations": 0,
+        "start_block": chain.start_block,
     }
     text = _table("node", node) + _table("chain", money)
     if seat.name in PROVIDERS:
-        text += _table("provider", {**_SHELVES[seat.name], **_RHYTHM, "slots": 1, "machine": seat.name})
+        shelf = {**_SHELVES[seat.name], **_RHYTHM, "slots": 1, "machine": seat.name}
+        if real_gpu and seat.name == FITTING:
+            shelf["gpu"] = "auto"
+        text += _table("provider", shelf)
+    if seat.name == REQUESTER:
+        text += _table("requester", {"close_lanes": True, "close_patience": "5s"})
     return text
 
 
-def _table(name: str, values: dict[str, object]) -> str:
+def _table(name: str, values: Mapping[str, object]) -> str:
     # JSON's strings, numbers, booleans and lists of strings are also TOML's.
     lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
     return "\n".join([f"[{name}]", *lines, "", ""])
