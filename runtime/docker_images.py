@@ -10,8 +10,9 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import docker.errors
 import docker.utils
@@ -26,6 +27,7 @@ from runtime.work_volumes import DISK_FLOOR_MIB
 
 MAX_IMAGE_MIB = 64 * 1024
 PULL_TIMEOUT_S = 3600.0
+LOAD_TIMEOUT_S = 300.0
 _LOOK_AT_DISK_S = 0.5
 
 
@@ -55,21 +57,21 @@ class DockerImages:
             ImageFailure: with the reason for the job's owner.
             Unavailable: the engine does not answer.
         """
-        image = await self._inspect(reference)
+        image = await self.inspect(reference)
         if image is None:
             if "@sha256:" not in reference:
                 raise ImageFailure(
                     f"no image {reference!r} on this machine; to have it pulled, name it by digest (name@sha256:…)"
                 )
             await self._pull(reference)
-            image = await self._inspect(reference)
+            image = await self.inspect(reference)
             if image is None:
                 raise ImageFailure(f"{reference!r} was pulled but is not there under that digest")
         return self._judge(image)
 
     async def resolve(self, reference: str) -> str:
         """As :meth:`ensure`, but never pulls."""
-        image = await self._inspect(reference)
+        image = await self.inspect(reference)
         if image is None:
             raise ImageFailure(f"image {reference!r} is no longer on this machine")
         return self._judge(image)
@@ -81,13 +83,39 @@ class DockerImages:
             raise ImageFailure(reason)
         return str(image["Id"])
 
-    async def _inspect(self, reference: str) -> dict[str, Any] | None:
+    async def inspect(self, reference: str) -> dict[str, Any] | None:
+        """What the engine knows of an image; None when it is not here.
+
+        Raises:
+            ImageFailure: this cannot be an image's name.
+        """
         try:
             return await self._api.call(self._api.client.inspect_image, reference)
         except docker.errors.NotFound:
             return None
         except docker.errors.APIError as error:
             raise ImageFailure(f"{reference!r} is no image's name: {one_line(error.explanation)}") from error
+
+    async def load_rootfs(self, rootfs: IO[bytes], tag: str, changes: list[str]) -> None:
+        """Make an image under ``tag`` out of a root file system's tar, with ``ENV``, ``CMD`` and the like applied."""
+        repository, _, version = tag.partition(":")
+        # An iterator, not the file: given a file the client sends a length and chunks at once, and the engine gives up.
+        body = iter(lambda: rootfs.read(1 << 20), b"")
+        await self._api.call(
+            self._api.client.import_image_from_stream,
+            body,
+            repository=repository,
+            tag=version or "latest",
+            changes=changes,
+            timeout=LOAD_TIMEOUT_S,
+        )
+
+    async def forget_untagged(self, image_id: str) -> None:
+        """Delete an image that has lost its name, unless a container or another image still needs it."""
+        with suppress(docker.errors.APIError):
+            image = await self.inspect(image_id)
+            if image is not None and not image.get("RepoTags"):
+                await self._api.call(self._api.client.remove_image, image_id)
 
     async def _pull(self, reference: str) -> None:
         watch = _PullWatch(self._max_image_mib)

@@ -25,7 +25,7 @@ def refused_in_image(env: Iterable[str]) -> str | None:
     for entry in env:
         key, _, value = entry.partition("=")
         if key == "LD_LIBRARY_PATH":
-            if bad := _unsafe_directory(value):
+            if (bad := _unsafe_directory(value)) is not None:
                 return f"the image sets LD_LIBRARY_PATH with the unsafe part {bad!r}"
         elif key.startswith("LD_"):
             return f"the image sets {key}, which programs on the host would obey"

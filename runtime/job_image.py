@@ -1,144 +1,31 @@
-"""Build the base image for jobs from the Python interpreter that runs this file: no registry, no root, one second.
-
-The image holds the interpreter, its standard library, every shared library they load and a few shell tools; nothing
-of site-packages and nothing of this project. It sets no ``LD_*`` variable (images that do are suspect to every
-provider): libraries lie in the directory where this machine's loader looks by itself.
+"""Make the base image for jobs: no registry, no root, one second.
 
     python -m runtime.job_image --tag cfab-job-base:local
+
+What is in it, and why it sets no ``LD_*`` variable, is in ``job_rootfs.py``.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import re
-import shutil
-import stat
-import struct
-import subprocess
 import sys
-import sysconfig
-import tarfile
 import tempfile
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
 
 import click
-import docker
-import docker.errors
 import trio
 
 from market.errors import FabricError, Unavailable
-from runtime.docker_api import DockerApi, connect
+from runtime.docker_api import connect
+from runtime.docker_images import DockerImages
+from runtime.job_rootfs import PREFIX, write_rootfs
 
 DEFAULT_TAG = "cfab-job-base:local"
 LABEL_INTERPRETER = "cfab.interpreter"
 LAYOUT = 1
-"""Raise it when this file puts other things into the image."""
-BUILD_TIMEOUT_S = 300.0
-_PREFIX = "/usr/local"
-_TOOLS = ("sh", "cat", "ls", "sleep", "env", "true", "head", "id")
-_LEFT_OUT = frozenset({"test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3"})
-_LEFT_OUT_TOO = frozenset({"site-packages", "dist-packages", "pydoc_data"})
-_DIRECTORIES = {"/tmp": 0o1777, "/proc": 0o755, "/sys": 0o755, "/dev": 0o755, "/etc": 0o755, "/work": 0o777}
-_TEXTS = {
-    "/etc/passwd": "root:x:0:0:root:/:/bin/sh\njob:x:65534:65534:job:/work:/bin/sh\n",
-    "/etc/group": "root:x:0:\njob:x:65534:\n",
-    "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
-}
-_CHANGES = [
-    f"ENV PATH={_PREFIX}/bin:/usr/bin:/bin",
-    "ENV LANG=C.UTF-8",
-    "WORKDIR /work",
-    'CMD ["python3"]',
-]
-_LOADED_LATE = ("libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2", "libgcc_s.so.1")
-"""Libraries that programs open by name while running, so that no list of needed libraries shows them."""
-_PT_INTERP = 3
-
-
-class _Tree:
-    """A tar being written as a root file system: parents made on the way, nothing twice, no dates of today."""
-
-    def __init__(self, out: IO[bytes]) -> None:
-        self._tar = tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - closed in close()
-        self._seen = {"", "/"}
-
-    def close(self) -> None:
-        self._tar.close()
-
-    def directory(self, path: str, mode: int = 0o755) -> None:
-        if path not in self._seen:
-            self.directory(os.path.dirname(path))
-            self._add(path, tarfile.DIRTYPE, mode)
-
-    def text(self, path: str, content: str) -> None:
-        self.directory(os.path.dirname(path))
-        self._add(path, tarfile.REGTYPE, 0o644, content=io.BytesIO(content.encode()), size=len(content))
-
-    def link(self, path: str, target: str) -> None:
-        self.directory(os.path.dirname(path))
-        self._add(path, tarfile.SYMTYPE, 0o777, target=target)
-
-    def file(self, source: str, path: str) -> None:
-        """Copy a file of this machine. Its date stays: compiled modules are valid only with their source's date."""
-        if path in self._seen:
-            return
-        self.directory(os.path.dirname(path))
-        found = os.stat(source)
-        mode = 0o755 if found.st_mode & stat.S_IXUSR else 0o644
-        with open(source, "rb") as content:
-            self._add(path, tarfile.REGTYPE, mode, content=content, size=found.st_size, mtime=int(found.st_mtime))
-
-    def _add(
-        self,
-        path: str,
-        kind: bytes,
-        mode: int,
-        *,
-        content: IO[bytes] | None = None,
-        size: int = 0,
-        mtime: int = 0,
-        target: str = "",
-    ) -> None:
-        if path in self._seen:
-            return
-        self._seen.add(path)
-        entry = tarfile.TarInfo(path.strip("/"))
-        entry.type, entry.mode, entry.size, entry.mtime, entry.linkname = kind, mode, size, mtime, target
-        self._tar.addfile(entry, content)
-
-
-def write_image(out: IO[bytes]) -> None:
-    """Write the root file system as a tar.
-
-    Raises:
-        Unavailable: this interpreter is not a dynamically linked 64-bit ELF program.
-    """
-    program, version = os.path.realpath(sys.executable), "python{}.{}".format(*sys.version_info)
-    loader = _loader_of(program)
-    tools = {name: os.path.realpath(path) for name in _TOOLS if (path := shutil.which(name))}
-    tree = _Tree(out)
-    for path, mode in _DIRECTORIES.items():
-        tree.directory(path, mode)
-    for path, content in _TEXTS.items():
-        tree.text(path, content)
-    tree.file(program, f"{_PREFIX}/bin/{version}")
-    for name in ("python3", "python"):
-        tree.link(f"{_PREFIX}/bin/{name}", version)
-    for name, path in tools.items():
-        tree.file(path, f"/bin/{name}")
-    tree.file(os.path.realpath(loader), loader)
-    modules = [path for path in _standard_library() if path.endswith(".so")]
-    for name, path in sorted(_libraries(loader, [program, *modules, *tools.values()]).items()):
-        tree.file(os.path.realpath(path), name)
-    top = sysconfig.get_path("stdlib")
-    for path in _standard_library():
-        tree.file(path, f"{_PREFIX}/lib/{version}{path[len(top) :]}")
-    tree.close()
+"""Raise it when other things go into the image, so that those made before are replaced."""
+_CHANGES = (f"ENV PATH={PREFIX}/bin:/usr/bin:/bin", "ENV LANG=C.UTF-8", "WORKDIR /work", 'CMD ["python3"]')
 
 
 async def ensure_job_image(tag: str = DEFAULT_TAG, *, url: str | None = None) -> str:
@@ -149,93 +36,27 @@ async def ensure_job_image(tag: str = DEFAULT_TAG, *, url: str | None = None) ->
         InvalidRequest: we may not use the engine.
     """
     async with connect(url) as api:
-        before = await _inspect(api, tag)
+        images = DockerImages(api, Path("/"))
+        before = await images.inspect(tag)
         if before and (before["Config"].get("Labels") or {}).get(LABEL_INTERPRETER) == _interpreter():
             return str(before["Id"])
-        await api.call(_import_image, api.client, tag, timeout=BUILD_TIMEOUT_S)
-        after = await _inspect(api, tag)
+        with tempfile.TemporaryFile() as rootfs:
+            await trio.to_thread.run_sync(write_rootfs, rootfs)
+            rootfs.seek(0)
+            await images.load_rootfs(rootfs, tag, [*_CHANGES, f"LABEL {LABEL_INTERPRETER}={_interpreter()}"])
+        after = await images.inspect(tag)
         if after is None:
             raise Unavailable("the engine lost the job image it was given", code="no_job_image")
-        if before and before["Id"] != after["Id"] and LABEL_INTERPRETER in (before["Config"].get("Labels") or {}):
-            with suppress(docker.errors.APIError):  # refused while a container still uses the old one
-                await api.call(api.client.remove_image, before["Id"])
+        if before and before["Id"] != after["Id"]:
+            await images.forget_untagged(before["Id"])
         return str(after["Id"])
 
 
-async def _inspect(api: DockerApi, tag: str) -> dict[str, Any] | None:
-    try:
-        found: dict[str, Any] = await api.call(api.client.inspect_image, tag)
-    except docker.errors.NotFound:
-        return None
-    return found
-
-
-def _import_image(client: docker.APIClient, tag: str) -> None:
-    repository, _, version = tag.partition(":")
-    with tempfile.TemporaryFile() as spooled:
-        write_image(spooled)
-        spooled.seek(0)
-        # An iterator, not the file: given a file the client sends a length and chunks at once, and the engine gives up.
-        body = iter(lambda: spooled.read(1 << 20), b"")
-        changes = [*_CHANGES, f"LABEL {LABEL_INTERPRETER}={_interpreter()}"]
-        client.import_image_from_stream(body, repository=repository, tag=version or "latest", changes=changes)
-
-
 def _interpreter() -> str:
-    """Changes when the interpreter or what goes into the image does."""
+    """Changes when the interpreter, or what we take of it, does."""
     found = os.stat(os.path.realpath(sys.executable))
     what = f"{LAYOUT}:{sys.version}:{found.st_size}:{int(found.st_mtime)}"
     return hashlib.blake2b(what.encode(), digest_size=8).hexdigest()
-
-
-def _standard_library() -> Iterator[str]:
-    """Files of the standard library, in a fixed order, without tests, packages of others and links."""
-    top = sysconfig.get_path("stdlib")
-    for where, names, files in os.walk(top):
-        names[:] = sorted(n for n in names if n not in _LEFT_OUT | _LEFT_OUT_TOO and not n.startswith("config-"))
-        for name in sorted(files):
-            path = os.path.join(where, name)
-            unwanted = name.endswith((".a", ".opt-1.pyc", ".opt-2.pyc")) or "_test" in name or "tkinter" in name
-            if not unwanted and not os.path.islink(path):
-                yield path
-
-
-def _libraries(loader: str, programs: list[str]) -> dict[str, str]:
-    """Path in the image → library on this machine, for everything the programs load.
-
-    All go where the C library was found, which is a directory this loader searches without being told.
-    """
-    found: dict[str, str] = {}
-    for program in programs:
-        # The loader's own listing is what ldd prints, and runs nothing of the program.
-        listed = subprocess.run([loader, "--list", program], capture_output=True, text=True, check=False)
-        found.update(re.findall(r"(\S+) => (/\S+)", listed.stdout))
-    libc = next((path for name, path in found.items() if name.startswith("libc.so")), None)
-    if libc is None:
-        raise Unavailable("this interpreter is not linked to a C library", code="no_job_image")
-    home = os.path.dirname(libc)
-    for name in _LOADED_LATE:
-        if (late := Path(home, name)).exists():
-            found.setdefault(name, str(late))
-    return {f"{home}/{name}": path for name, path in found.items()}
-
-
-def _loader_of(program: str) -> str:
-    """The path an ELF program names as its loader."""
-    with open(program, "rb") as file:
-        head = file.read(1 << 16)
-    if head[:5] == b"\x7fELF\x02":
-        (table,) = struct.unpack_from("<Q", head, 32)
-        size, count = struct.unpack_from("<HH", head, 54)
-        for index in range(count):
-            kind, _, offset, _, _, length = struct.unpack_from("<IIQQQQ", head, table + index * size)
-            if kind == _PT_INTERP:
-                return head[offset : offset + length].rstrip(b"\0").decode()
-    raise Unavailable(
-        "no job image can be made from this interpreter",
-        code="no_job_image",
-        fix="run the node with a dynamically linked 64-bit Python",
-    )
 
 
 @click.command()

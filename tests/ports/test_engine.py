@@ -314,15 +314,15 @@ async def test_inputs_are_there_when_the_job_starts(rig: MemoryRig | RealRig, tm
 
 async def test_what_cannot_be_fetched_is_said(rig: MemoryRig | RealRig, tmp_path: Path) -> None:
     async with rig.open() as engine:
-        spec = rig.spec(Job(files={"big": b"x" * 50_000}))
+        spec = rig.spec(Job(files={"out/big": b"x" * 50_000}))
         await start(engine, spec)
         await engine.wait_exit(spec.lease_id)
         out = tmp_path / "out.tar"
         with pytest.raises(FileNotFoundError):
-            await engine.fetch_files(spec.lease_id, "/work/nothing", str(out), max_bytes=1 << 20)
+            await engine.fetch_files(spec.lease_id, "/work/out/nothing", str(out), max_bytes=1 << 20)
         with pytest.raises(InvalidRequest):
-            await engine.fetch_files(spec.lease_id, "/work/big", str(out), max_bytes=40_000)
-        for path in ("/etc/passwd", "/work/../etc/passwd", "work/big", "/workshop"):
+            await engine.fetch_files(spec.lease_id, "/work/out/big", str(out), max_bytes=40_000)
+        for path in ("/etc/passwd", "/work/../etc/passwd", "work/out/big", "/workshop"):
             with pytest.raises(InvalidRequest):
                 await engine.fetch_files(spec.lease_id, path, str(out), max_bytes=1 << 20)
         assert not out.exists()
@@ -330,7 +330,7 @@ async def test_what_cannot_be_fetched_is_said(rig: MemoryRig | RealRig, tmp_path
 
 async def test_what_cannot_be_run_is_refused(rig: MemoryRig | RealRig) -> None:
     async with rig.open() as engine:
-        for change in ({"network": "internet"}, {"runtime": "no-such"}, {"env": {"LD_PRELOAD": "/work/x.so"}}):
+        for change in ({"network": "internet"}, {"runtime": "no-such"}, {"env": {"LD_PRELOAD": "/work/in/x.so"}}):
             with pytest.raises(InvalidRequest):
                 await engine.ensure_created(rig.spec(Job(), **change))
         assert await engine.leases() == []

@@ -1,0 +1,82 @@
+"""The spool after every way a node can be killed while it writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runtime.log_frames import LogPosition, Mark
+from runtime.log_spool import LogSpool, notice, read_bytes, read_state
+
+FIRST = LogPosition(stdout=Mark(b"2025-01-02T03:04:05.000000001Z", 1))
+SECOND = LogPosition(
+    stdout=Mark(b"2025-01-02T03:04:05.000000001Z", 2), stderr=Mark(b"2025-01-02T03:04:06.000000000Z", 1)
+)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "lease" / "log"
+
+
+def test_what_was_written_is_read(log: Path) -> None:
+    spool = LogSpool(log)
+    spool.append(b"one\n", FIRST)
+    spool.append(b"two\n", SECOND)
+    spool.close()
+    state = read_state(log)
+    assert (state.size, state.position, state.complete) == (8, SECOND, False)
+    assert read_bytes(log, 2, 4) == b"e\ntw"
+
+
+def test_nothing_written_is_an_empty_log(log: Path) -> None:
+    assert read_state(log).size == 0
+    assert read_bytes(log, 0, 10) == b""
+
+
+def test_killed_between_data_and_position_the_data_is_dropped(log: Path) -> None:
+    spool = LogSpool(log)
+    spool.append(b"one\n", FIRST)
+    spool.close()
+    with open(log, "ab") as torn:
+        torn.write(b"tw")
+    again = LogSpool(log)
+    again.append(b"two\n", SECOND)
+    again.close()
+    assert read_bytes(log, 0, 100) == b"one\ntwo\n"
+
+
+@pytest.mark.parametrize("damage", [b"", b"LOG1", b"x" * 200])
+def test_a_damaged_position_starts_over(log: Path, damage: bytes) -> None:
+    spool = LogSpool(log)
+    spool.append(b"one\n", FIRST)
+    spool.close()
+    log.with_name("log.position").write_bytes(damage)
+    again = LogSpool(log)
+    assert again.state.position == LogPosition()
+    again.append(b"one\n", FIRST)
+    again.close()
+    assert read_bytes(log, 0, 100) == b"one\n"
+
+
+def test_beyond_the_cap_only_a_notice_follows(log: Path) -> None:
+    spool = LogSpool(log, cap=6)
+    spool.append(b"one\n", FIRST)
+    spool.append(b"two\n", SECOND)
+    spool.append(b"three\n", SECOND)
+    spool.close()
+    state = read_state(log)
+    assert state.truncated
+    assert read_bytes(log, 0, 200) == b"one\ntw" + notice("output beyond 6 bytes dropped")
+    assert state.size == len(read_bytes(log, 0, 200))
+
+
+def test_complete_is_said_once(log: Path) -> None:
+    spool = LogSpool(log)
+    spool.append(b"one\n", FIRST)
+    spool.finish(notice("stopped"))
+    spool.finish(notice("stopped"))
+    spool.close()
+    assert read_state(log).complete
+    assert read_bytes(log, 0, 100) == b"one\n" + notice("stopped")
