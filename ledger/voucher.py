@@ -49,24 +49,21 @@ class Domain(Struct, frozen=True):
     def separator(self) -> bytes:
         """The EIP-712 domain separator, 32 bytes."""
         return keccak(
-            _DOMAIN_TYPE
-            + _DOMAIN_NAME
-            + _DOMAIN_VERSION
-            + self.chain_id.to_bytes(32, "big")
-            + _word(self.escrow)
+            _DOMAIN_TYPE + _DOMAIN_NAME + _DOMAIN_VERSION + self.chain_id.to_bytes(32, "big") + _word(self.escrow)
         )
 
 
 class Voucher(Struct, frozen=True):
     """``lane.payee`` may have drawn ``cumulative`` units in all from ``lane``. The higher of two wins.
 
-    ``signature`` is compact (r, vs) and made by ``lane.signer``. Ranges are checked where a voucher is made
-    (:func:`sign_voucher`) and where it comes from a peer (:func:`check_voucher`).
+    ``signature`` is compact (r, vs) and made by ``lane.signer``. ``cumulative`` is 0 to 2^96 - 1, more than records
+    and their codec hold: a voucher travels and is stored as :func:`encode_voucher` has it. Ranges are checked where
+    one is made (:func:`sign_voucher`) and where it comes from a peer (:func:`check_voucher`).
     """
 
     lane: LaneKey
-    cumulative: Annotated[int, Meta(ge=0, le=MAX_AMOUNT)]
-    signature: Annotated[bytes, Meta(min_length=SIGNATURE_BYTES, max_length=SIGNATURE_BYTES)]
+    cumulative: int
+    signature: bytes
 
     def row(self) -> bytes:
         """The 96 bytes that ``redeemMany`` reads."""
@@ -102,9 +99,7 @@ class SessionKey:
 def voucher_digest(domain: Domain, lane: LaneKey, cumulative: int) -> bytes:
     """What a voucher's signature is over. The signer is not in it: it *is* whoever the signature recovers
     to."""
-    return _typed(
-        domain, _VOUCHER_TYPE + _word(lane.payer) + _word(lane.payee) + cumulative.to_bytes(32, "big")
-    )
+    return _typed(domain, _VOUCHER_TYPE + _word(lane.payer) + _word(lane.payee) + cumulative.to_bytes(32, "big"))
 
 
 def close_digest(domain: Domain, lane: LaneKey, *, epoch: int, cumulative: int, deadline_s: int) -> bytes:
