@@ -143,20 +143,23 @@ class EvmSender:
         """
         self._sign(flight)
         give_up = trio.current_time() + self._policy.patience_s
+        an_answer_was_lost = False
         while True:
             try:
                 await self._rpc.tell(lambda web3: web3.eth.send_raw_transaction(flight.raw))
                 return True
             except Unavailable as error:
                 if error.code == "chain_refused":
-                    # Refused as a double when only the answer to an earlier try was lost.
-                    if await self._rpc.ask(partial(_knows, hash=flight.hashes[0])):
+                    # Known already: ours, if an earlier try may have got through. Else another sender's that is equal
+                    # to the last bit, and to take it for ours would count one payment twice.
+                    if an_answer_was_lost and await self._rpc.ask(partial(_knows, hash=flight.hashes[0])):
                         return True
                     if await self._rpc.ask(partial(_next_nonce, account=self._signer.address)) > flight.nonce:
                         return False
                     raise
                 if trio.current_time() > give_up:
                     raise
+                an_answer_was_lost = True
             await self._pause()
 
     async def _follow(self, flight: _Flight, confirmations: int) -> Transaction:

@@ -5,27 +5,21 @@ Each is fresh, has blocks of a fraction of a second, an escrow with a short exit
 
 from __future__ import annotations
 
-import socket
-import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Any, Protocol
-
-import trio
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Protocol
 
 from ledger.anvil import run_anvil
 from ledger.deploy import Deployment, deploy, fund
-from ledger.embedded_chain import EmbeddedChain
-from ledger.embedded_evm import DEV_ACCOUNT, DEV_FUNDS_WEI, make_server
 from ledger.embedded_rpc import EmbeddedRpc
 from ledger.evm_chain import open_evm_chain
 from ledger.local_chain import DEV_KEY
 from ledger.ports import Chain
 from ledger.voucher import Domain, SessionKey
+from tests.fakes.faulty_rpc import CHAIN_ID, new_chain, serve_rpc
 from tests.fakes.memory_chain import MemoryChain, MemoryChainView
 
-CHAIN_ID = 31337
 EXIT_DELAY_S = 2
 BLOCK_S = 0.1
 COIN = 10**18
@@ -106,33 +100,10 @@ async def open_chain_world(kind: str) -> AsyncIterator[ChainWorld]:
         yield MemoryWorld()
         return
     async with AsyncExitStack() as stack, AsyncExitStack() as running:
-        chain = run_anvil(chain_id=CHAIN_ID, block_time_s=BLOCK_S) if kind == "anvil" else serve_embedded()
+        chain = (
+            run_anvil(chain_id=CHAIN_ID, block_time_s=BLOCK_S)
+            if kind == "anvil"
+            else serve_rpc(EmbeddedRpc(new_chain(BLOCK_S)))
+        )
         url = await running.enter_async_context(chain)
         yield EvmWorld(url, await deploy(url, DEV_KEY, exit_delay_s=EXIT_DELAY_S), stack, running)
-
-
-@asynccontextmanager
-async def serve_embedded() -> AsyncIterator[str]:
-    """The embedded chain over real HTTP, served from a thread of this process."""
-    chain = EmbeddedChain(chain_id=CHAIN_ID, now_s=time.time, block_time_s=BLOCK_S, funded={DEV_ACCOUNT: DEV_FUNDS_WEI})
-    server = make_server(EmbeddedRpc(chain), 0)
-    accept, connections = server.process_request, []
-
-    def process_request(request: Any, address: Any) -> None:
-        connections.append(request)
-        accept(request, address)
-
-    server.process_request = process_request  # type: ignore[method-assign]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(server.shutdown)
-        thread.join()
-        server.server_close()
-        # Kept-alive connections have threads of their own, which outlive the server's end.
-        for connection in connections:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
