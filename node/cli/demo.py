@@ -28,4 +28,4 @@ def demo(keep: bool, stop: bool) -> int:
         return 0
     from node.devnet.demo import run_demo
 
-    return run_demo(keep=keep, json_output=session.as_json, quiet=session.quiet)
+    return run_demo(keep=keep, json_output=session.as_json)
