@@ -9,7 +9,9 @@ Both sides of a lease compute amounts with :func:`amount_due`; nothing else mult
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from math import ceil, floor
 
 from market.errors import InvalidRequest
 
@@ -19,6 +21,8 @@ MAX_AMOUNT = 2**96 - 1
 """Largest amount the escrow can hold in one lane (uint96)."""
 MAX_PRICE = 10**15
 """Largest price accepted anywhere: a million tokens per GPU-second. Anything above is a mistake or an attack."""
+
+_LONGEST_NUMBER = 64
 
 NANO_MS_PER_UNIT = NANO_PER_TOKEN // UNITS_PER_TOKEN * 1000
 
@@ -44,8 +48,8 @@ def parse_tokens(text: str) -> int:
     Raises:
         InvalidRequest: not a plain non-negative decimal, or finer than one unit.
     """
-    scaled = _decimal(text, "amount") * UNITS_PER_TOKEN
-    if scaled != int(scaled):
+    scaled = _exact(text, "amount") * UNITS_PER_TOKEN
+    if scaled.denominator != 1:
         raise InvalidRequest(
             code="amount_too_fine",
             message=f"'{text}' has more than six decimals",
@@ -73,8 +77,8 @@ def parse_hourly_price(text: str, *, round_up: bool) -> int:
             message=f"'{text}' is not a price per hour",
             fix="write it as for example 0.35/h",
         )
-    per_second = _decimal(amount, "price") * NANO_PER_TOKEN / 3600
-    price = int(per_second.to_integral_value(rounding=ROUND_CEILING if round_up else ROUND_FLOOR))
+    per_second = _exact(amount, "price") * NANO_PER_TOKEN / 3600
+    price = ceil(per_second) if round_up else floor(per_second)
     if price > MAX_PRICE:
         raise InvalidRequest(code="price_too_large", message=f"'{text}' is above the highest price this market knows")
     return price
@@ -92,11 +96,16 @@ def format_hourly(price: int) -> str:
     return f"{Decimal(price) * 3600 / NANO_PER_TOKEN:.4f}/h"
 
 
-def _decimal(text: str, what: str) -> Decimal:
+def _exact(text: str, what: str) -> Fraction:
+    """A fraction, because decimal arithmetic rounds after 28 digits without a word."""
     try:
-        value = Decimal(text.strip())
+        value = Decimal(text.strip()[: _LONGEST_NUMBER + 1])
     except InvalidOperation:
-        raise InvalidRequest(code=f"not_an_{what}", message=f"'{text}' is not a number") from None
+        raise InvalidRequest(code=f"not_an_{what}", message=f"'{text[:80]}' is not a number") from None
     if not value.is_finite() or value < 0:
-        raise InvalidRequest(code=f"bad_{what}", message=f"'{text}' is not a non-negative number")
-    return value
+        raise InvalidRequest(code=f"bad_{what}", message=f"'{text[:80]}' is not a non-negative number")
+    # "1e999999999" is ten characters and a number that fills the memory.
+    exponent = value.as_tuple().exponent
+    if len(text.strip()) > _LONGEST_NUMBER or not isinstance(exponent, int) or abs(exponent) > _LONGEST_NUMBER:
+        raise InvalidRequest(code=f"bad_{what}", message=f"'{text[:80]}' is not a plain number")
+    return Fraction(value)
