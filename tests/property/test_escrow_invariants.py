@@ -22,7 +22,7 @@ OUTSIDER = SessionKey(b"\x77" * 32)
 
 payers = st.integers(0, 2)
 payees = st.integers(0, 1)
-amounts = st.one_of(st.integers(0, 10**9), st.sampled_from([MAX_AMOUNT, MAX_AMOUNT - 1]))
+amounts = st.integers(0, 63).flatmap(lambda n: st.just(MAX_AMOUNT - n) if n < 2 else st.integers(0, 10**9))
 happened: Counter[str] = Counter()
 """What the whole run did: a contract that refuses everybody would keep every safety invariant (I14)."""
 
@@ -37,17 +37,19 @@ LANES = [lane_of(payer, payee) for payer in range(3) for payee in range(2)]
 class EscrowMachine(RuleBasedStateMachine):
     """Each rule does one thing to both; both must answer alike, and the invariants must hold after it."""
 
-    @initialize()
-    def deploy(self) -> None:
+    @initialize(filled=st.lists(st.integers(0, 10**9), min_size=6, max_size=6))
+    def deploy(self, filled: list[int]) -> None:
         self.real = EscrowOnRevm(exit_delay_s=EXIT_DELAY_S, funds=FUNDS)
         self.model = EscrowModel(self.real.domain, EXIT_DELAY_S)
         self.model.mint(FUNDER, FUNDS)
         self.now_s = 1_800_000_000
         self.real.set_time(self.now_s)
-        self.rows: list[bytes] = []
+        self.rows: list[tuple[int, bytes]] = []
         self.most_signed: dict[LaneKey, int] = {}
         self.seen: dict[LaneKey, LaneOnChain] = {}
         self.consents: list[tuple[LaneKey, int, int, bytes, bytes]] = []
+        for index, amount in enumerate(filled):
+            self.deposit(index // 2, index % 2, amount)
 
     @rule(payer=payers, payee=payees, amount=amounts)
     def deposit(self, payer: int, payee: int, amount: int) -> None:
@@ -62,26 +64,31 @@ class EscrowMachine(RuleBasedStateMachine):
         cumulative = min(self.most_signed.get(key, 0) + more, MAX_AMOUNT)
         if whose == "own":
             self.most_signed[key] = cumulative
-            self.rows.append(sign_voucher(SESSIONS[payer], self.real.domain, key, cumulative).row())
+            self.rows.append((payee, sign_voucher(SESSIONS[payer], self.real.domain, key, cumulative).row()))
         else:
             alien = LaneKey(key.payer, key.payee, OUTSIDER.address)
-            self.rows.append(sign_voucher(OUTSIDER, self.real.domain, alien, cumulative).row())
+            self.rows.append((payee, sign_voucher(OUTSIDER, self.real.domain, alien, cumulative).row()))
 
-    @rule(garbage=st.binary(min_size=ROW_BYTES, max_size=ROW_BYTES))
-    def receive_garbage(self, garbage: bytes) -> None:
-        self.rows.append(garbage)
+    @rule(payee=payees, garbage=st.binary(min_size=ROW_BYTES, max_size=ROW_BYTES))
+    def receive_garbage(self, payee: int, garbage: bytes) -> None:
+        self.rows.append((payee, garbage))
 
-    @rule(pick=st.integers(0, 10**6), at=st.integers(0, ROW_BYTES - 1), flip=st.integers(1, 255))
-    def tamper(self, pick: int, at: int, flip: int) -> None:
+    @rule(pick=st.integers(0, 10**6), place=st.integers(0, ROW_BYTES - 1), flip=st.integers(1, 255))
+    def tamper(self, pick: int, place: int, flip: int) -> None:
         if self.rows:
-            row = bytearray(self.rows[pick % len(self.rows)])
-            row[at] ^= flip
-            self.rows.append(bytes(row))
+            payee, row = self.rows[pick % len(self.rows)]
+            self.rows.append((payee, row[:place] + bytes([row[place] ^ flip]) + row[place + 1 :]))
 
-    @rule(payee=payees, picks=st.lists(st.integers(0, 10**6), max_size=6))
-    def redeem(self, payee: int, picks: list[int]) -> None:
+    @rule(payer=payers, payee=payees, more=st.integers(1, 10**9))
+    def work_and_redeem(self, payer: int, payee: int, more: int) -> None:
+        self.sign(payer, payee, more, "own")
+        self.redeem(payee, [len(self.rows) - 1], True)
+
+    @rule(payee=payees, picks=st.lists(st.integers(0, 10**6), max_size=6), anybodys=st.booleans())
+    def redeem(self, payee: int, picks: list[int], anybodys: bool) -> None:
         account = PAYEES[payee].address
-        rows = [self.rows[pick % len(self.rows)] for pick in picks] if self.rows else []
+        known = [row for whose, row in self.rows if anybodys or whose == payee]
+        rows = [known[pick % len(known)] for pick in picks] if known else []
         before = self.real.token_balance(account)
         promised = self.real.preview_redeem(account, rows)
         paid = self.real.redeem_many(account, rows)  # I10: raises for no content at all
@@ -90,12 +97,6 @@ class EscrowMachine(RuleBasedStateMachine):
         assert self.real.redeem_many(account, rows) == 0, "I5"
         happened["redeemed"] += paid > 0
         happened["skipped rows"] += len(rows)
-
-    @rule(cut=st.integers(1, ROW_BYTES - 1))
-    def redeem_a_cut_row(self, cut: int) -> None:
-        rows = [bytes(cut)]
-        account = PAYEES[0].address
-        self.both(lambda: self.real.redeem_many(account, rows), lambda: self.model.redeem_many(account, rows))
 
     @rule(payer=payers, payee=payees)
     def start_exit(self, payer: int, payee: int) -> None:
@@ -128,7 +129,7 @@ class EscrowMachine(RuleBasedStateMachine):
             assert self.real.token_balance(key.payer) - before == lane.balance - lane.claimed, "I6"
             happened["exits"] += 1
 
-    @rule(payer=payers, payee=payees, part=st.integers(0, 100), life=st.integers(-1, 5000))
+    @rule(payer=payers, payee=payees, part=st.integers(0, 100), life=st.sampled_from([-1, 0, 10**5, 10**6]))
     def consent(self, payer: int, payee: int, part: int, life: int) -> None:
         key = lane_of(payer, payee)
         lane = self.model.lane(key)
@@ -227,5 +228,5 @@ def test_the_escrow_keeps_its_invariants_and_does_what_the_model_says() -> None:
             max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
-    for needed in ("redeemed", "exits", "closes", "ConsentMissing", "ExitNotDue", "ConsentExpired", "NotWholeRows"):
+    for needed in ("redeemed", "exits", "closes", "ConsentMissing", "ExitNotDue", "ConsentExpired"):
         assert happened[needed] > 0, f"I14: the run never saw '{needed}'"
