@@ -20,7 +20,8 @@ Id = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Address = Annotated[bytes, Meta(min_length=20, max_length=20)]
 """An account on the settlement chain."""
-Millis = Annotated[int, Meta(ge=0, le=2**53)]
+Millis = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
+"""Until the end of the year 9999: a later time cannot be written as a date, and a peer must not make us try."""
 Count = Annotated[int, Meta(ge=0, le=1_000_000)]
 Price = Annotated[int, Meta(ge=0, le=10**15)]
 Word = Annotated[str, Meta(max_length=64)]
