@@ -65,7 +65,6 @@ def why_not(candidates: Iterable[Candidate], requirements: Requirements, limits:
 
 
 _NUMERIC: dict[str, tuple[str, Callable[[Candidate], int], bool]] = {
-    "vram": ("vram_mib", lambda c: c.offer.vram_mib, False),
     "slots": ("slots", lambda c: c.free_slots, False),
     "cpu": ("cpu_milli", lambda c: c.offer.cpu_milli, False),
     "memory": ("memory_mib", lambda c: c.offer.memory_mib, False),
@@ -84,6 +83,8 @@ def _relax(rule: str, blocked: list[Candidate], requirements: Requirements, limi
         value = (min if smallest else max)(read(candidate) for candidate in blocked)
         if rule == "slots" and value < 1:
             return None
+    elif rule == "vram":
+        field, value = _nearest_vram([candidate.offer.vram_mib for candidate in blocked], requirements)
     elif rule == "simulated":
         field, value = "allow_simulated", True
     elif rule == "gpu":
@@ -95,6 +96,12 @@ def _relax(rule: str, blocked: list[Candidate], requirements: Requirements, limi
     loosened, wider = _apply(field, value, requirements, limits)
     found = sum(is_feasible(candidate, loosened, wider) for candidate in blocked)
     return Change(rule=rule, field=field, value=value, matches=found) if found else None
+
+
+def _nearest_vram(sizes: list[int], requirements: Requirements) -> tuple[str, int]:
+    """The one rule with two ends: small cards ask for a lower minimum, and only large ones for a higher maximum."""
+    too_small = [size for size in sizes if size < requirements.vram_mib]
+    return ("vram_mib", max(too_small)) if too_small else ("vram_max_mib", min(sizes))
 
 
 def _apply(
