@@ -23,6 +23,7 @@ MAX_SHORTLIST = 16
 MAX_PER_PREFIX = 2
 STRATEGIES = ("lowest_cost",)
 _IP4 = re.compile(r"^/ip4/(\d+\.\d+\.\d+)\.\d+/")
+_PRIVATE = re.compile(r"(127|10|192\.168|172\.(1[6-9]|2\d|3[01]))\.")
 
 
 class Match(Struct, frozen=True, kw_only=True):
@@ -104,6 +105,6 @@ def _network_prefix(offer: Offer) -> str:
     """The /24 of the first public address. Loopback and private ranges say nothing about who owns a machine."""
     for address in offer.addresses:
         found = _IP4.match(address)
-        if found and not found[1].startswith(("127.", "10.", "192.168.", "172.")):
+        if found and not _PRIVATE.match(found[1]):
             return found[1]
     return ""

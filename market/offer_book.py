@@ -68,7 +68,9 @@ class OfferBook:
 
     def learn(self, refusal: Refusal, machine: str) -> None:
         """Believe a provider that says its slots are gone: valid for the version it speaks of and older ones."""
-        self._free[(refusal.provider, machine)] = (refusal.version, refusal.free_slots)
+        name = (refusal.provider, machine)
+        if name in self._offers:
+            self._free[name] = (refusal.version, refusal.free_slots)
 
     def free_slots(self, offer: Offer) -> int:
         """Free slots of an offer, corrected by what its provider said when it refused us."""
