@@ -14,6 +14,7 @@ from typing import Any
 
 import trio
 
+from runtime.cgroup_files import LeaseCgroups, find_cgroups
 from runtime.docker_engine import DockerEngine, open_docker_engine
 from runtime.job_image import ensure_job_image
 from runtime.ports import ContainerSpec
@@ -85,12 +86,18 @@ class DockerRig:
     def spec(self, program: str = "", **changes: Any) -> ContainerSpec:
         return make_spec(self.node_id, program, **changes)
 
+    async def cgroups(self) -> LeaseCgroups:
+        """The leases' control groups, found without the engine under test."""
+        done = await trio.run_process(["docker", "info", "--format", "{{.CgroupDriver}}"], capture_stdout=True)
+        return find_cgroups(done.stdout.decode().strip())
+
     async def clean_up(self) -> None:
         """Remove every container, volume and control group of this node."""
         with trio.CancelScope(shield=True):
             async with self.open() as engine:
-                for state in await engine.leases():
-                    await engine.ensure_removed(state.lease_id)
+                known = {path.name for path in self.state_dir.glob("leases/*")}
+                for lease_id in known | {state.lease_id for state in await engine.leases()}:
+                    await engine.ensure_removed(lease_id)
 
 
 @asynccontextmanager
