@@ -60,8 +60,8 @@ class EvmRpc:
             raise Unavailable(
                 f"the chain at {self.endpoint} refused a request: {_reason(error)}", code="chain_refused"
             ) from error
-        except (requests.RequestException, Web3Exception, ValueError) as error:
-            # ValueError: an answer that is not JSON, such as a proxy's error page.
+        except (requests.RequestException, Web3Exception, ValueError, LookupError, TypeError, AttributeError) as error:
+            # The last four are how web3 trips over an answer that is no JSON-RPC, such as a proxy's error page.
             raise Unavailable(
                 f"the chain at {self.endpoint} does not answer ({type(error).__name__})",
                 code="chain_unreachable",

@@ -1,0 +1,127 @@
+"""Opening an escrow: everything that would cost money later is found out before the first call."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from msgspec import structs
+
+from ledger.artifact import load_artifact
+from ledger.deploy import Deployment, deploy, fund
+from ledger.evm_chain import open_evm_chain
+from ledger.evm_reader import MAX_EVENT_BLOCKS, open_evm_reader
+from ledger.local_chain import DEV_KEY
+from ledger.ports import LaneKey, LaneOnChain
+from ledger.voucher import Domain, SessionKey, sign_voucher
+from market.errors import InvalidRequest
+from tests.fakes.faulty_rpc import FaultyRpc, new_chain, serve_rpc
+
+PAYER, PAYEE = SessionKey(b"\x21" * 32), b"\x22" * 20
+LANE = LaneKey(PAYER.address, PAYEE, PAYER.address)
+
+
+@pytest.fixture
+def faulty() -> FaultyRpc:
+    return FaultyRpc(new_chain())
+
+
+@pytest.fixture
+async def url(faulty: FaultyRpc) -> AsyncIterator[str]:
+    async with serve_rpc(faulty) as address:
+        yield address
+
+
+@pytest.fixture
+async def deployed(url: str) -> Deployment:
+    return await deploy(url, DEV_KEY, exit_delay_s=77)
+
+
+async def refusal(url: str, deployed: Deployment, **changes: object) -> str:
+    wanted = {"chain_id": deployed.chain_id, "escrow": deployed.escrow, "token": deployed.token} | changes
+    with pytest.raises(InvalidRequest) as refused:
+        async with open_evm_reader(url, **wanted):  # type: ignore[arg-type]
+            pass
+    return refused.value.code
+
+
+async def test_what_was_deployed_is_read_back(url: str, deployed: Deployment) -> None:
+    async with open_evm_reader(url, chain_id=deployed.chain_id, escrow=deployed.escrow) as reader:
+        assert (reader.token, reader.exit_delay_s) == (deployed.token, 77)
+        assert await reader.lane(LANE) == LaneOnChain()
+
+
+async def test_another_chain_s_id_is_refused(url: str, deployed: Deployment) -> None:
+    assert await refusal(url, deployed, chain_id=1) == "wrong_chain"
+
+
+async def test_an_address_without_our_code_is_refused(url: str, deployed: Deployment) -> None:
+    assert await refusal(url, deployed, escrow=PAYEE) == "not_our_escrow"
+    assert await refusal(url, deployed, escrow=deployed.token) == "not_our_escrow"
+
+
+async def test_another_token_is_refused(url: str, deployed: Deployment) -> None:
+    assert await refusal(url, deployed, token=PAYEE) == "wrong_token"
+
+
+async def test_a_look_alike_with_another_domain_is_refused(faulty: FaultyRpc, url: str, deployed: Deployment) -> None:
+    # Our own code, but an immutable of its domain changed by hand: it would take vouchers that it never honours.
+    address = "0x" + deployed.escrow.hex()
+    original = faulty.chain.account(address)
+    forgeries = []
+    for start, length in load_artifact("Escrow").immutables:
+        code = bytearray(original.code)
+        code[start + length - 1] ^= 1
+        assert load_artifact("Escrow").is_deployed_as(bytes(code))
+        faulty.canned["eth_getCode"] = "0x" + code.hex()
+        head = faulty.chain.head
+        state = {**head.state, address: replace(original, code=bytes(code))}
+        faulty.chain.blocks[head.number] = structs.replace(head, state=state)
+        forgeries.append(await refusal_or_none(url, deployed))
+    assert "not_our_escrow" in forgeries
+
+
+async def refusal_or_none(url: str, deployed: Deployment) -> str | None:
+    try:
+        async with open_evm_reader(url, chain_id=deployed.chain_id, escrow=deployed.escrow):
+            return None
+    except InvalidRequest as error:
+        return error.code
+
+
+async def test_a_long_log_is_read_in_pieces(faulty: FaultyRpc, url: str, deployed: Deployment) -> None:
+    await fund(url, DEV_KEY, PAYER.address, token=deployed.token, units=1000, gas_wei=10**18)
+    async with open_evm_chain(
+        rpc_url=url,
+        chain_id=deployed.chain_id,
+        escrow=deployed.escrow,
+        account_key=b"\x21" * 32,
+        confirmations=0,
+        poll_ms=5,
+    ) as chain:
+        done = await chain.deposit(PAYEE, PAYER.address, 10)
+        faulty.asked.clear()
+        log = await chain.events(0, 2 * MAX_EVENT_BLOCKS)
+    assert [(event.kind, event.block) for event in log] == [("Deposited", done.block)]
+    assert faulty.asked["eth_getLogs"] == 3
+
+
+async def test_a_preview_says_what_redeeming_would_pay(url: str, deployed: Deployment) -> None:
+    await fund(url, DEV_KEY, PAYER.address, token=deployed.token, units=1000, gas_wei=10**18)
+    async with open_evm_chain(
+        rpc_url=url,
+        chain_id=deployed.chain_id,
+        escrow=deployed.escrow,
+        account_key=b"\x21" * 32,
+        confirmations=0,
+        poll_ms=5,
+    ) as chain:
+        await chain.deposit(PAYEE, PAYER.address, 100)
+        from_us = [
+            sign_voucher(PAYER, Domain(deployed.chain_id, deployed.escrow), LANE, amount).row()
+            for amount in (30, 50, 40)
+        ]
+        assert await chain.preview_redeem(PAYEE, b"".join([*from_us, bytes(96)])) == 50
+        await chain.redeem_many(PAYEE, from_us)
+        assert await chain.token_balance(PAYEE) == 50
