@@ -88,9 +88,10 @@ class ReportDesk:
         """A first report says that the job runs, a final one that it ended: our own table follows."""
         if board.state.stage is Stage.FUNDED and report.started_at:
             await board.record(ContainerStarted(at=now, started_at=report.started_at))
-        if report.final:
+        if report.final and _says_more(board, report):
             reason = ExitReason(report.exit_reason) if report.exit_reason in _REASONS else ExitReason.LOST
             await board.record(ContainerExited(at=now, reason=reason, exit_code=report.exit_code, finished_at=0))
+        if report.final:
             self.saw_exit(board.lease_id).set()
 
     async def _pay(self, board: LeaseBoard, report: Verified[UsageReport]) -> bytes:
@@ -101,6 +102,11 @@ class ReportDesk:
         if not await board.record(fact, paid=PaidReport(report=report.raw, row=row)):
             return _refused(ReportRefusal.LEASE_OVER)
         return codec.pack({"voucher": row})
+
+
+def _says_more(board: LeaseBoard, report: UsageReport) -> bool:
+    """A final report is sent until it is paid; only its first telling of an exit, or of its code, is news."""
+    return board.state.stage is not Stage.ENDING or (board.state.exit_code == -1 and report.exit_code != -1)
 
 
 def _refused(reason: ReportRefusal) -> bytes:
