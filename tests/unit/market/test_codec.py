@@ -1,4 +1,4 @@
-"""One value, one encoding: whatever else says the same is refused, and junk is refused without an exception of its own."""
+"""One value, one encoding: whatever else says the same is refused, and junk without an error of its own."""
 
 from __future__ import annotations
 

@@ -1,0 +1,116 @@
+"""The book: newest version wins, nothing misdated gets in, and nobody fills it at will."""
+
+from __future__ import annotations
+
+import pytest
+
+from market import offer_book
+from market.offer_book import Intake, OfferBook
+from market.records import Offer
+from market.signing import Verified
+from tests.fakes.samples import NOW, SELLER, a_refusal, a_signer, an_offer, offered_by
+
+SKEW = 60_000
+
+
+@pytest.fixture
+def book() -> OfferBook:
+    return OfferBook(max_skew_ms=SKEW)
+
+
+def _offer(**changes: object) -> Verified[Offer]:
+    return SELLER.sign(an_offer(**changes))
+
+
+def test_a_newer_version_replaces_an_older_one_and_never_the_reverse(book: OfferBook):
+    assert book.take(_offer(version=2), NOW) is Intake.ADDED
+    assert book.take(_offer(version=2), NOW) is Intake.KNOWN
+    assert book.take(_offer(version=2, price=5), NOW) is Intake.OLDER
+    assert book.take(_offer(version=1), NOW) is Intake.OLDER
+    assert book.take(_offer(version=3, price=7), NOW) is Intake.REPLACED
+    assert [offer.record.price for offer in book.live(NOW)] == [7]
+    assert len(book) == 1
+
+
+def test_versions_of_two_machines_and_two_providers_do_not_meet(book: OfferBook):
+    assert book.take(_offer(version=9), NOW) is Intake.ADDED
+    assert book.take(_offer(version=1, machine="m1"), NOW) is Intake.ADDED
+    assert book.take(offered_by(a_signer("other"), version=1), NOW) is Intake.ADDED
+    assert len(book) == 3
+
+
+@pytest.mark.parametrize(
+    ("issued", "expires", "verdict"),
+    [
+        (0, 0, Intake.EXPIRED),
+        (0, 1, Intake.ADDED),
+        (SKEW, 60_000, Intake.ADDED),
+        (SKEW + 1, 60_000, Intake.FROM_THE_FUTURE),
+        (0, SKEW + offer_book.MAX_TTL_MS, Intake.ADDED),
+        (0, SKEW + offer_book.MAX_TTL_MS + 1, Intake.LIVES_TOO_LONG),
+    ],
+)
+def test_the_borders_of_time(book: OfferBook, issued: int, expires: int, verdict: Intake):
+    assert book.take(_offer(issued_at=NOW + issued, expires_at=NOW + expires), NOW) is verdict
+    assert len(book) == (verdict is Intake.ADDED)
+
+
+def test_an_offer_dies_the_moment_it_says(book: OfferBook):
+    book.take(_offer(expires_at=NOW + 1_000), NOW)
+    assert len(list(book.live(NOW + 999))) == 1
+    assert list(book.live(NOW + 1_000)) == []
+    assert book.drop_expired(NOW + 999) == 0
+    assert book.drop_expired(NOW + 1_000) == 1
+    assert len(book) == 0
+
+
+def test_a_provider_has_so_many_machines_and_no_more(book: OfferBook):
+    for number in range(offer_book.MAX_MACHINES_PER_PROVIDER):
+        assert book.take(_offer(machine=f"m{number}", expires_at=NOW + 1_000 + number), NOW) is Intake.ADDED
+    assert book.take(_offer(machine="one more"), NOW) is Intake.TOO_MANY
+    assert book.take(_offer(machine="m0", version=2), NOW) is Intake.REPLACED
+    assert book.take(offered_by(a_signer("other")), NOW) is Intake.ADDED
+    # Its own offers that expired make room again.
+    book.drop_expired(NOW + 1_001)
+    assert book.take(_offer(machine="one more"), NOW) is Intake.ADDED
+
+
+def test_a_full_book_drops_the_expired_first_and_then_what_expires_soonest():
+    book = OfferBook(max_skew_ms=SKEW, max_offers=3)
+    for number, life in enumerate((5_000, 1_000, 9_000)):
+        book.take(_offer(machine=f"m{number}", expires_at=NOW + life), NOW)
+    assert book.take(_offer(machine="m3", expires_at=NOW + 7_000), NOW) is Intake.ADDED
+    assert {offer.record.machine for offer in book.live(NOW)} == {"m0", "m2", "m3"}
+    assert book.take(_offer(machine="m4", expires_at=NOW + 20_000), NOW + 6_000) is Intake.ADDED
+    assert {offer.record.machine for offer in book.live(NOW + 6_000)} == {"m2", "m3", "m4"}
+
+
+def test_a_refusal_corrects_the_version_it_speaks_of(book: OfferBook):
+    offer = _offer(version=5, free_slots=2)
+    book.take(offer, NOW)
+    book.learn(a_refusal(version=4, free_slots=0), "m0")
+    assert book.free_slots(offer.record) == 2, "it spoke of an older version"
+    book.learn(a_refusal(version=5, free_slots=1), "m0")
+    assert book.free_slots(offer.record) == 1
+    newer = _offer(version=6, free_slots=2)
+    book.take(newer, NOW)
+    assert book.free_slots(newer.record) == 2, "a newer offer says what is true now"
+
+
+def test_a_refusal_never_adds_slots(book: OfferBook):
+    offer = _offer(version=5, free_slots=1)
+    book.take(offer, NOW)
+    book.learn(a_refusal(version=5, free_slots=4096), "m0")
+    assert book.free_slots(offer.record) == 1
+
+
+def test_a_refusal_about_an_offer_that_is_gone_is_not_kept(book: OfferBook):
+    """A provider could otherwise grow our memory by one machine name per auction, for ever."""
+    book.learn(a_refusal(version=5, free_slots=0), "m0")
+    book.take(_offer(version=4, free_slots=2), NOW)
+    assert book.free_slots(an_offer(version=4, free_slots=2)) == 2
+    book.learn(a_refusal(version=5, free_slots=0), "m0")
+    assert book.free_slots(an_offer(version=4, free_slots=2)) == 0
+    book.drop_expired(NOW + 60_000)
+    book.take(_offer(version=4, free_slots=2, expires_at=NOW + 90_000), NOW + 60_000)
+    assert book.free_slots(an_offer(version=4, free_slots=2)) == 2
