@@ -11,8 +11,11 @@ import rlp
 from eth_account import Account
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from eth_hash.auto import keccak
+from eth_keys.exceptions import BadSignature
+from eth_utils.exceptions import ValidationError
 from hexbytes import HexBytes
 from msgspec import Struct
+from rlp.exceptions import RLPException
 
 from market.errors import InvalidRequest
 
@@ -42,7 +45,7 @@ def read_transaction(raw: bytes) -> RawTransaction:
     try:
         sender = Account.recover_transaction(raw).lower()
         fields = _typed(raw) if raw[0] <= 0x7F else _legacy(raw)
-    except (ValueError, TypeError, IndexError, rlp.DecodingError) as error:
+    except (ValueError, TypeError, IndexError, RLPException, BadSignature, ValidationError) as error:
         raise InvalidRequest(f"not a signed transaction ({type(error).__name__})", code="bad_transaction") from error
     return RawTransaction(hash=keccak(raw), sender=sender, **fields)
 
