@@ -124,10 +124,7 @@ class Payee:
             cover = cover_possible(books, account)
             if cover < least:
                 return False
-            facts: list[Fact] = [] if books.lease(lease_id) else [LeaseOpened(lease_id=lease_id, cap=cap)]
-            if cover > account.cover:
-                facts.append(LeaseCovered(lease_id=lease_id, cover=cover))
-            if facts:
+            if facts := _facts_of_admission(books, account, cover):
                 await self._lanes.record(lane, *facts)
             return True
 
@@ -283,6 +280,15 @@ class Payee:
         if (self._lanes.knows(lane) or view.balance) and (aged or not same_view(books, seen)):
             await self._lanes.record(lane, seen)
         return view
+
+
+def _facts_of_admission(books: LaneBooks, account: LeaseAccount, cover: int) -> list[Fact]:
+    facts: list[Fact] = []
+    if books.lease(account.lease_id) is None:
+        facts.append(LeaseOpened(lease_id=account.lease_id, cap=account.cap))
+    if cover > account.cover:
+        facts.append(LeaseCovered(lease_id=account.lease_id, cover=cover))
+    return facts
 
 
 def _facts(lease_id: bytes, ended: ClosedLease | None, amount: int, voucher: Voucher, books: LaneBooks) -> list[Fact]:

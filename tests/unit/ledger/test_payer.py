@@ -11,6 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from ledger.lane_journal import replay
+from ledger.payer import Payer
 from ledger.voucher import Domain, check_voucher
 from market.errors import FabricError, InvalidRequest, PeerFault, Unavailable
 from tests.fakes.lane_world import TOKENS, LaneWorld
@@ -176,6 +177,30 @@ async def test_a_crash_while_a_deposit_is_sent_does_not_deposit_twice(
         except Unavailable:
             await trio.sleep(0.1)
     assert (world.held, world.kept) == (100, TOKENS - 100)
+
+
+async def test_a_deposit_found_again_is_signed_against_once_it_is_confirmed(autojump_clock: MockClock) -> None:
+    world = LaneWorld()
+    await trio.sleep(10)
+    patient = partial(Payer, world.payer_chain, session_key=world.session, now_ms=world.clock.now_ms, confirmations=5)
+    payer = patient(journal=world.payer_journal)
+    await payer.reserve(A, world.lane.payee, 100)
+    world.payer_chain.answers_to_lose = 1
+    assert await code_of(partial(payer.ensure_funded, A)) == "chain_unreachable"
+    payer = patient(journal=world.payer_journal.crash())
+    await payer.load()
+
+    mined_at = 0
+    while True:
+        mined_at = mined_at or (world.chain.head_number() if world.held else 0)
+        try:
+            assert await payer.ensure_funded(A) is None
+            break
+        except Unavailable as error:
+            assert error.code == "deposit_pending"  # noqa: PT017 - one of many turns
+            await trio.sleep(0.5)
+    assert world.chain.head_number() >= mined_at + 5
+    assert world.held == 100
 
 
 async def test_a_deposit_that_was_written_down_but_never_sent_is_sent(
