@@ -210,5 +210,5 @@ def _save(book: AddressBook, path: Path | None) -> None:
 
 def _quieten_libraries() -> None:
     """Strangers' failures are not our user's errors: the libraries would log each of them as one."""
-    for name in ("libp2p", "noise", "multiaddr"):
+    for name in ("libp2p", "libp2p.network.auto_connector", "noise", "multiaddr"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

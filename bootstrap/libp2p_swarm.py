@@ -15,6 +15,7 @@ import trio
 from libp2p.abc import IMuxedConn, INetStream
 from libp2p.crypto.keys import KeyPair
 from libp2p.custom_types import StreamHandlerFn
+from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.connection.swarm_connection import SwarmConn
@@ -56,6 +57,7 @@ class HardenedSwarm(Swarm):
             retry_config=RetryConfig(max_retries=0),
             connection_config=_connection_config(limits),
         )
+        self.auto_connector = _IdleConnector(self)
         self.is_refused: Callable[[ID], bool] = lambda peer: False
         self._limits = limits
         self._pending: dict[trio.CancelScope, None] = {}
@@ -141,11 +143,18 @@ class HardenedSwarm(Swarm):
             self._inbound_by_address.release(host)
 
 
+class _IdleConnector(AutoConnector):
+    """The library's would dial every peer it ever heard of, up to half the limit; our dialer decides."""
+
+    async def maybe_connect(self) -> None:
+        """Connect to nobody."""
+
+
 def _connection_config(limits: ConnectionLimits) -> ConnectionConfig:
     return ConnectionConfig(
         max_connections=limits.total,
         min_connections=0,
-        low_watermark=0,  # the library would dial every peer it ever heard of; our dialer decides
+        low_watermark=0,
         high_watermark=limits.total,
         max_connections_per_peer=limits.per_peer,
         auto_connect_interval=3600.0,

@@ -57,10 +57,13 @@ class HostilePeer:
 
 
 @asynccontextmanager
-async def hostile_peer(victim: Libp2pNetwork, *, seed: bytes = b"hostile!" * 4) -> AsyncIterator[HostilePeer]:
-    """A hostile peer, connected to its victim."""
+async def hostile_peer(victim: Libp2pNetwork, *, gossips: bool = False) -> AsyncIterator[HostilePeer]:
+    """A hostile peer, connected to its victim. It has no gossip stream of its own unless it ``gossips``."""
+    seed = b"hostile!" * 4
     async with open_host(seed=seed, listen=("/ip4/127.0.0.1/tcp/0",), topics=TOPICS, max_message=65536) as host:
         peer = HostilePeer(host, victim)
+        if not gossips:
+            host.gossip.pubsub.blacklisted_peers.add(id_of(victim.key))
         await peer.connect()
         yield peer
 
