@@ -7,6 +7,7 @@ digest only, are watched for the host's free space, and everything is run by the
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -29,6 +30,13 @@ MAX_IMAGE_MIB = 64 * 1024
 PULL_TIMEOUT_S = 3600.0
 LOAD_TIMEOUT_S = 300.0
 _LOOK_AT_DISK_S = 0.5
+MAX_REFERENCE = 512
+_PART = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    rf"(?:sha256:[0-9a-f]{{64}}|(?:{_PART}(?::[0-9]+)?/)?{_PART}(?:/{_PART})*(?::[\w.-]{{1,128}})?(?:@sha256:[0-9a-f]{{64}})?)",
+    re.ASCII,
+)
+"""An id, or [registry[:port]/]name[/name…][:tag][@digest]."""
 
 
 class DockerImages:
@@ -89,6 +97,8 @@ class DockerImages:
         Raises:
             ImageFailure: this cannot be an image's name.
         """
+        if not is_reference(reference):
+            raise ImageFailure(f"{one_line(reference)[:80]!r} is no image's name")
         try:
             return await self._api.call(self._api.client.inspect_image, reference)
         except docker.errors.NotFound:
@@ -151,6 +161,14 @@ class DockerImages:
                 watch.failed(f"the pull was stopped: less than {DISK_FLOOR_MIB} MiB of disk left here")
                 pull.cancel()
             await trio.sleep(_LOOK_AT_DISK_S)
+
+
+def is_reference(text: str) -> bool:
+    """Whether a stranger's text can be the name, digest or id of an image.
+
+    The client puts it into a path of the engine's API as it is: "../containers/x" would ask about a container.
+    """
+    return len(text) <= MAX_REFERENCE and bool(_REFERENCE.fullmatch(text))
 
 
 class _PullWatch:

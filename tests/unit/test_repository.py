@@ -29,6 +29,16 @@ ADAPTERS = {
 
 TESTED_ELSEWHERE = {
     "node/devnet/engine_leftovers.py": "tests/integration/test_engine_leftovers.py",
+    "runtime/docker_containers.py": "tests/ports/test_engine.py",
+    "runtime/docker_engine.py": "tests/ports/test_engine.py",
+    "runtime/docker_exits.py": "tests/ports/test_engine.py",
+    "runtime/docker_logs.py": "tests/integration/test_docker_logs.py",
+    "runtime/docker_volumes.py": "tests/integration/test_docker_volumes.py",
+    "runtime/job_image.py": "tests/ports/test_engine.py",
+    "runtime/nvidia_probe.py": "tests/ports/test_gpu_probe.py",
+    "runtime/ports.py": "tests/unit/runtime/test_docker_state.py",
+    "runtime/simulated_probe.py": "tests/ports/test_gpu_probe.py",
+    "runtime/work_volumes.py": "tests/integration/test_docker_volumes.py",
 }
 """Modules without a unit test of their own name, and where their behaviour is tested instead."""
 
