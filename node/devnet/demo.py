@@ -14,7 +14,7 @@ import trio
 from msgspec import Struct
 
 from market.errors import FabricError, InvalidRequest
-from node.cli.failures import FAILED, INTERRUPTED, report
+from node.cli.failures import FAILED, INTERRUPTED, exit_code, report
 from node.cli.options import Session
 from node.devnet.checks import Finding
 from node.devnet.kept import Kept, recall, remember
@@ -105,13 +105,8 @@ async def _act(market: LocalMarket, narrator: Narrator, ending: Ending) -> None:
 
 def _clean_up(market: LocalMarket, narrator: Narrator, ending: Ending) -> None:
     """Leave the machine as it was found. What had to be removed by force counts against the demo."""
-    left = market.take_down()
-    findings = [
-        Finding(not left.killed, f"clean: processes ended when asked{_except(left.killed)}"),
-        Finding(not left.engine, f"clean: no container, network or volume is left{_except(left.engine)}"),
-    ]
-    if ending.ok or not all(finding.holds for finding in findings):
-        narrator.findings(findings)
+    findings = _findings_of_leaving(market)
+    narrator.findings(findings)
     ending.ok = ending.ok and all(finding.holds for finding in findings)
     if ending.ok or ending.interrupted:
         market.remove_folder()
@@ -119,12 +114,24 @@ def _clean_up(market: LocalMarket, narrator: Narrator, ending: Ending) -> None:
         narrator.step("logs", f"each process's log is in {market.folder}", kind="note", folder=str(market.folder))
 
 
+def _findings_of_leaving(market: LocalMarket) -> list[Finding]:
+    try:
+        left = market.take_down()
+    except FabricError as error:
+        return [Finding(False, f"clean: {error.message}")]
+    asked = Finding(not left.killed, f"clean: every process ended when asked{_except(left.killed)}")
+    if not left.engine:
+        return [asked, Finding(True, "clean: no container, network or volume was left")]
+    removed = ", ".join(f"{kind} {name[:12]}" for kind, name in left.engine)
+    return [asked, Finding(False, f"clean: had to remove what a killed node left: {removed}")]
+
+
 def _hand_over(market: LocalMarket, narrator: Narrator) -> None:
     remember(
         Kept(
             folder=str(market.folder),
             tickets=market.processes.tickets(),
-            node_ids=list(market.node_ids.values()),
+            homes={node_id: str(home) for node_id, home in market.homes().items()},
         )
     )
     home = market.seats[REQUESTER].home
@@ -146,7 +153,11 @@ def _verdict(narrator: Narrator, ending: Ending, *, seconds: float) -> int:
         narrator.verdict(ok=False, text="interrupted; everything was stopped and removed", seconds=seconds)
         return INTERRUPTED
     if ending.error is not None:
-        return report(ending.error, as_json=narrator.session.as_json)
+        if not narrator.session.as_json:
+            return report(ending.error, as_json=False)
+        error = ending.error
+        narrator.verdict(ok=False, text=error.message, code=error.code, fix=error.fix, where=error.where)
+        return exit_code(error.code)
     text = "from offer to settled receipt, checked on the chain" if ending.ok else ending.text or "a check failed"
     narrator.verdict(ok=ending.ok, text=text + took, seconds=round(seconds, 2))
     return 0 if ending.ok else FAILED

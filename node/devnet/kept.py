@@ -10,19 +10,19 @@ import msgspec
 from msgspec import Struct
 
 from market.errors import InvalidRequest
-from node.devnet.engine_leftovers import EngineLeftovers
 from node.devnet.processes import Ticket, end, is_alive
+from node.devnet.retire import retire_nodes
 
 _GRACE_S = 8.0
 _NOTE = "devnet.json"
 
 
 class Kept(Struct, frozen=True, kw_only=True):
-    """A devnet that outlives its demo. ``node_ids`` are node keys in hex, as engine labels carry them."""
+    """A devnet that outlives its demo. ``homes``: the node id that engine labels carry → the node's folder."""
 
     folder: str
     tickets: dict[str, Ticket]
-    node_ids: list[str]
+    homes: dict[str, str]
 
 
 def note_path() -> Path:
@@ -59,8 +59,7 @@ def stop_kept() -> Kept:
     if kept is None:
         raise InvalidRequest("no devnet is up", code="not_found", fix="start one with 'cfab demo --keep'")
     end(kept.tickets, grace_s=_GRACE_S)
-    sweep = EngineLeftovers()
-    sweep.remove(sweep.find(kept.node_ids))
+    retire_nodes({node_id: Path(home) for node_id, home in kept.homes.items()})
     shutil.rmtree(kept.folder, ignore_errors=True)
     note_path().unlink(missing_ok=True)
     return kept

@@ -26,8 +26,8 @@ from ledger.local_chain import DEV_KEY
 from market.errors import FabricError, Unavailable
 from market.money import UNITS_PER_TOKEN
 from node.cli.client import NodeClient
-from node.devnet.engine_leftovers import EngineLeftovers
 from node.devnet.processes import Processes
+from node.devnet.retire import retire_nodes
 from node.devnet.topology import INTRODUCER, NODES, REQUESTER, TRADERS, ChainFacts, Seat, config_text
 from node.home import API_SOCKET, CONFIG_FILE, NODE_KEY_FILE, SESSION_KEY_FILE, WALLET_FILE
 
@@ -46,7 +46,7 @@ _LOOK_S = 0.05
 
 
 class Leftovers(Struct, frozen=True, kw_only=True):
-    """What was still there after the nodes had stopped, and was then removed: it should always be nothing.
+    """What was still there after the nodes had stopped, and was then removed: nothing, unless somebody was killed.
 
     ``killed`` are processes that did not end when asked. ``engine`` are containers, networks and volumes.
     """
@@ -119,12 +119,19 @@ class LocalMarket:
         return offers
 
     def take_down(self) -> Leftovers:
-        """Stop the nodes, then the chain; remove what is left in the engine, and the folder. Safe to repeat."""
+        """Stop the nodes, then the chain, and remove what is left in the engine. Safe to repeat.
+
+        Raises:
+            Unavailable: the engine does not answer; the processes have ended all the same.
+        """
         names = list(self.processes.tickets())
         killed = self.processes.stop([name for name in names if name != CHAIN], grace_s=_STOP_GRACE_S)
         killed += self.processes.stop([CHAIN], grace_s=_STOP_GRACE_S)
-        found = sweep_engine(self.node_ids.values())
-        return Leftovers(killed=tuple(killed), engine=tuple(found))
+        return Leftovers(killed=tuple(killed), engine=tuple(retire_nodes(self.homes())))
+
+    def homes(self) -> dict[str, Path]:
+        """Engine node id → home folder of each node."""
+        return {node_id: self.seats[name].home for name, node_id in self.node_ids.items()}
 
     def remove_folder(self) -> None:
         """Delete keys, journals and logs."""
@@ -185,14 +192,6 @@ class LocalMarket:
             return
         where = str(self.processes.log(name))
         raise Unavailable(f"{name} was not ready within {_UP_TIMEOUT_S:.0f} s", code="devnet_failed", where=where)
-
-
-def sweep_engine(node_ids: Any) -> list[tuple[str, str]]:
-    """Remove what these nodes left in the container engine; returns what that was."""
-    sweep = EngineLeftovers()
-    found = sweep.find(node_ids)
-    sweep.remove(found)
-    return found
 
 
 def free_ports(count: int) -> list[int]:

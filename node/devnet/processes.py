@@ -143,6 +143,8 @@ def _start_tick(pid: int) -> int | None:
 
 
 def _signal_group(ticket: Ticket, number: signal.Signals) -> None:
+    if ticket.pid <= 1:
+        raise ValueError("group 1 is every process of the machine to the kernel, and group 0 is ours")
     with suppress(ProcessLookupError, PermissionError):
         if is_alive(ticket) or number is signal.SIGKILL:
             os.killpg(ticket.pid, number)

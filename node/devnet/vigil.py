@@ -50,8 +50,9 @@ async def follow_watchfully(
         for name in market.processes.tickets():
             nursery.start_soon(watch, name)
         with following:
-            answer = await trio.to_thread.run_sync(_outcome, follow, abandon_on_cancel=True)
-            final = answer
+            final = await trio.to_thread.run_sync(  # type: ignore[call-arg] # outdated third-party stubs
+                _outcome, follow, abandon_on_cancel=True
+            )
         # The stream of a killed requester breaks a moment before its death is noticed.
         if isinstance(final, FabricError) and not deaths:
             await trio.sleep(_NOTICE_S)

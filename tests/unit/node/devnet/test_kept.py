@@ -13,22 +13,13 @@ from node.devnet.kept import Kept, note_path, recall, remember, stop_kept
 from node.devnet.processes import Processes, Ticket, is_alive
 
 
-class NoEngine:
-    """Stands for the sweep of the engine, which is tested where there is one."""
-
-    def find(self, node_ids: list[str]) -> list[tuple[str, str]]:
-        return [("container", node_id) for node_id in node_ids]
-
-    def remove(self, found: list[tuple[str, str]]) -> None:
-        self.removed = found
-
-
 @pytest.fixture(autouse=True)
-def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NoEngine:
-    engine = NoEngine()
+def retired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Path]]:
+    """What the sweep of the engine was asked to remove; the sweep itself is tested where there is an engine."""
+    asked: list[dict[str, Path]] = []
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(kept, "EngineLeftovers", lambda: engine)
-    return engine
+    monkeypatch.setattr(kept, "retire_nodes", asked.append)
+    return asked
 
 
 @pytest.fixture
@@ -37,7 +28,7 @@ def running(tmp_path: Path):
     folder.mkdir()
     processes = Processes(folder, outlive=False)
     processes.start("north", [sys.executable, "-c", "import time; time.sleep(600)"])
-    yield Kept(folder=str(folder), tickets=processes.tickets(), node_ids=["aa", "bb"])
+    yield Kept(folder=str(folder), tickets=processes.tickets(), homes={"aa": str(folder / "north")})
     processes.stop(["north"], grace_s=0.1)
 
 
@@ -52,17 +43,17 @@ def test_what_was_left_up_is_found_again(running: Kept):
     assert recall() == running
 
 
-def test_stopping_ends_the_processes_and_leaves_nothing(running: Kept, own_state: NoEngine):
+def test_stopping_ends_the_processes_and_leaves_nothing(running: Kept, retired: list[dict[str, Path]]):
     remember(running)
     assert stop_kept() == running
     assert not is_alive(running.tickets["north"])
     assert not Path(running.folder).exists()
     assert not note_path().exists()
-    assert own_state.removed == [("container", "aa"), ("container", "bb")]
+    assert retired == [{"aa": Path(running.folder) / "north"}]
 
 
 def test_a_note_whose_processes_are_gone_counts_as_none(tmp_path: Path):
-    remember(Kept(folder=str(tmp_path), tickets={"north": Ticket(1, 123456789)}, node_ids=[]))
+    remember(Kept(folder=str(tmp_path), tickets={"north": Ticket(1, 123456789)}, homes={}))
     assert recall() is None
 
 

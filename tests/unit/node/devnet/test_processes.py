@@ -113,3 +113,12 @@ def test_a_number_that_went_to_somebody_else_is_left_alone():
     stranger = Ticket(os.getpid(), 1)
     assert not is_alive(stranger)
     assert end({"gone": stranger}, grace_s=0.1) == []
+
+
+@pytest.mark.parametrize("pid", [-1, 0, 1])
+def test_a_damaged_ticket_never_reaches_everybody(pid: int, monkeypatch: pytest.MonkeyPatch):
+    sent = []
+    monkeypatch.setattr(os, "killpg", lambda *signalled: sent.append(signalled))
+    with pytest.raises(ValueError, match="every process"):
+        end({"damaged": Ticket(pid, 0)}, grace_s=0)
+    assert sent == []
