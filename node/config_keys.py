@@ -51,6 +51,8 @@ KEYS: dict[str, dict[str, tuple[str, Reader]]] = {
 }
 """section → key → (field of the struct, reader)."""
 _PREFIX = "CFAB_"
+_FLAGS = {"introducers": "--join"}
+"""Where the flag of ``cfab up`` has another name than the key."""
 
 
 class Reading:
@@ -106,7 +108,7 @@ class Reading:
         """
         for dotted, value in flags.items():
             section, _, key = dotted.partition(".")
-            self._take(section, key, value, source="flag", where=f"--{key.replace('_', '-')}")
+            self._take(section, key, value, source="flag", where=_FLAGS.get(key, f"--{key}"))
 
     def _take(self, section: str, key: str, value: Any, *, source: str, where: str) -> None:
         name, read = KEYS[section][key]

@@ -10,9 +10,9 @@ from decimal import ROUND_CEILING, Decimal
 
 from market.errors import InvalidRequest
 
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)")
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)", re.ASCII)
 _MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?([KMGT]i?B)", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?([KMGT]i?B)", re.IGNORECASE | re.ASCII)
 _BYTES = {
     "kb": 10**3,
     "mb": 10**6,
@@ -23,7 +23,7 @@ _BYTES = {
     "gib": 2**30,
     "tib": 2**40,
 }
-_SHARE = re.compile(r"\d{1,6}(?:\.\d{1,3})?")
+_SHARE = re.compile(r"\d{1,6}(?:\.\d{1,3})?", re.ASCII)
 
 
 def parse_duration_ms(text: str) -> int:

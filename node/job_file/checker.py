@@ -98,7 +98,7 @@ class _Checker:
     def value(self, path: str, rule: Key, node: Node) -> None:
         """Check one value by its kind."""
         if not _is_given(node):
-            self.add("invalid_value", path, node.mark, f"'{path}' has no value", self.report.example(path, node))
+            self.add("invalid_value", path, self.marks[path], f"'{path}' has no value", self.report.example(path, node))
         elif rule.kind in values.SCALAR_READERS:
             if isinstance(node, Scalar):
                 self.report.read(path, node, values.SCALAR_READERS[rule.kind])

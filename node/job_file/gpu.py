@@ -16,8 +16,8 @@ KNOWN_MODELS = (
 )  # fmt: skip
 """Only to catch slips of the pen. A model that is not here may still be on the market."""
 
-_MEMORY = re.compile(r"(\d{1,5})GB(?:(\+)|\.\.(\d{1,5})GB)?", re.IGNORECASE)
-_COUNT = re.compile(r"[1-9]\d{0,3}")
+_MEMORY = re.compile(r"(\d{1,5})GB(?:(\+)|\.\.(\d{1,5})GB)?", re.IGNORECASE | re.ASCII)
+_COUNT = re.compile(r"[1-9][0-9]{0,3}")
 _MODEL = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,47}")
 _FIX = "NAME[:COUNT], NAME:MEMORY or MEMORY, as in A100:2, RTX4090, A100,H100:2, 24GB+, 24GB..48GB:2, any, none"
 

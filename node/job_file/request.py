@@ -86,8 +86,6 @@ class JobRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Raises:
             InvalidRequest: see the message.
         """
-        if not self.spec.command:
-            raise InvalidRequest("the job has no command", code="invalid_request")
         if self.strategy != "lowest_cost":
             raise InvalidRequest(
                 f"strategy '{self.strategy}' is not supported yet", code="not_supported", fix="use 'lowest_cost'"

@@ -26,7 +26,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _IMAGE = re.compile(
     r"sha256:[0-9a-f]{64}|[a-z0-9]+(?:[._:/-]+[A-Za-z0-9]+)*(?:@sha256:[0-9a-f]{64})?",
 )
-_FRACTION = re.compile(r"0(\.\d{1,3})?|1(\.0{1,3})?")
+_FRACTION = re.compile(r"0(\.[0-9]{1,3})?|1(\.0{1,3})?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _KEY = re.compile(r"[0-9a-f]{64}")

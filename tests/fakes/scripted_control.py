@@ -157,7 +157,9 @@ class ScriptedControl:
             "version": "0.1.0", "name": "alice", "key": "cd" * 32, "peer_id": "12D3KooWtest", "roles": ["requester"],
             "started_at": rfc3339(T0), "addresses": ["/ip4/127.0.0.1/tcp/4001/p2p/12D3KooWtest"], "peers": [],
             "offers": 1, "jobs": {"active": 1, "total": 2},
-            "chain": {"chain_id": 31337, "escrow": "0x00", "token": "0x01", "account": "0x02", "head": 9, "reachable": True},
+            "chain": {
+                "chain_id": 31337, "escrow": "0x00", "token": "0x01", "account": "0x02", "head": 9, "reachable": True,
+            },
             "provider": self._provider(),
         }  # fmt: skip
 

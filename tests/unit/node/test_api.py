@@ -67,7 +67,7 @@ async def test_stale_socket_is_replaced_and_removed_at_the_end(control: Scripted
         async with await trio.open_unix_socket(str(socket_path)):
             pass
         nursery.cancel_scope.cancel()
-    assert not socket_path.exists()
+    assert not await trio.Path(socket_path).exists()
 
 
 async def test_second_node_of_a_home_is_refused(
@@ -86,7 +86,7 @@ async def test_live_socket_without_a_lock_is_not_taken_over(control: ScriptedCon
         with pytest.raises(InvalidRequest) as refused:
             await serve_api(control, socket_path)
     assert refused.value.code == "already_running"
-    assert socket_path.exists()
+    assert await trio.Path(socket_path).exists()
 
 
 async def test_path_that_cannot_be_a_socket_is_one_clear_error(control: ScriptedControl, tmp_path: Path) -> None:
@@ -98,11 +98,11 @@ async def test_path_that_cannot_be_a_socket_is_one_clear_error(control: Scripted
 
 
 async def test_ordinary_file_in_its_place_is_kept(control: ScriptedControl, socket_path: Path) -> None:
-    socket_path.write_text("precious")
+    await trio.Path(socket_path).write_text("precious")
     with pytest.raises(InvalidRequest) as refused:
         await serve_api(control, socket_path)
     assert refused.value.code == "bad_socket_path"
-    assert socket_path.read_text() == "precious"
+    assert await trio.Path(socket_path).read_text() == "precious"
 
 
 async def test_every_reading_path_answers_json(client: httpx.AsyncClient) -> None:

@@ -52,7 +52,8 @@ def test_flags_become_the_request(control: ScriptedControl, home: Path, tmp_path
     cfab(
         home, "run", "-g", "A100,H100:2", "--cpu", "8", "--memory", "32GiB", "-e", "EPOCHS=10", "-e", "EMPTY=",
         "-i", f"{source}:/work/d.csv", "-o", f"/work/out:{tmp_path}/out", "-t", "1h", "--max-price", "1.00/h",
-        "--max-total", "1.50", "--region", "eu", "--min-reputation", "0.9", "--simulated", "--name", "big", "image:1", "--", "x",
+        "--max-total", "1.50", "--region", "eu", "--min-reputation", "0.9", "--simulated", "--name", "big",
+        "image:1", "--", "x",
     )  # fmt: skip
     request = control.submitted[0]
     needs = request.spec.requirements

@@ -1,0 +1,65 @@
+"""``cfab job`` and ``cfab config``: no node needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.fakes.cli_runner import cfab
+
+BAD = "image: a\nmemroy: 1GB\nenv: {HF_TOKEN: hf_Zz0123456789abcdefXY}\nmax_price: 1/h\nmax_duration: 1m\n"
+
+
+def test_template_is_a_valid_job_and_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "My Job.yaml"
+    assert cfab(tmp_path, "job", "init", str(path), "--gpu", "A100:2").code == 0
+    ended = cfab(tmp_path, "job", "validate", str(path), "--json")
+    assert ended.code == 0
+    assert ended.json["request"]["name"] == "my-job"
+    assert ended.json["request"]["spec"]["requirements"]["gpus"] == ["A100"]
+    before = path.read_bytes()
+    assert cfab(tmp_path, "job", "init", str(path)).code == 1
+    assert path.read_bytes() == before
+
+
+def test_template_is_not_written_for_a_gpu_that_is_none(tmp_path: Path) -> None:
+    assert cfab(tmp_path, "job", "init", str(tmp_path / "a.yaml"), "--gpu", "RTX4900").code == 1
+    assert not (tmp_path / "a.yaml").exists()
+
+
+def test_mistakes_are_listed_for_people_and_programs_and_exit_3(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(BAD)
+    for words in (("job", "validate", str(path)), ("submit", str(path))):
+        ended = cfab(tmp_path, *words)
+        assert (ended.code, ended.out) == (3, b"")
+        assert f"--> {path}:2:1" in ended.err
+        assert "2 errors" in ended.err
+        error = cfab(tmp_path, *words, "--json").json["error"]
+        assert [(one["line"], one["code"]) for one in error["problems"]] == [(2, "unknown_key"), (3, "secret_in_env")]
+        assert "hf_Zz" not in ended.err + str(error)
+
+
+def test_job_is_read_from_stdin_too(tmp_path: Path) -> None:
+    good = b"image: a\nmax_price: 1/h\nmax_duration: 1h\n"
+    ended = cfab(tmp_path, "job", "validate", "-", stdin=good)
+    assert ended.code == 0
+    assert "costs at most 1.000000" in ended.err or "costs at most 0.99" in ended.err
+    assert cfab(tmp_path, "job", "validate", "-", stdin=b"x: [").code == 3
+
+
+def test_missing_job_file_exits_4(tmp_path: Path) -> None:
+    assert cfab(tmp_path, "submit", str(tmp_path / "absent.yaml")).code == 4
+
+
+def test_config_says_where_each_value_came_from_and_hides_keys_in_addresses(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(
+        '[chain]\nrpc = "https://user:hunter2@rpc.example.org/v3/hunter2?k=hunter2"\nchain_id = 1\n'
+        f'escrow = "0x{"0e" * 20}"\ntoken = "0x{"0c" * 20}"\n'
+    )
+    ended = cfab(tmp_path, "config", "--json", environ={"CFAB_PROVIDER_TICK": "2s"})
+    settings = {one["key"]: (one["value"], one["source"]) for one in ended.json["settings"]}
+    assert settings["chain.rpc"] == ("https://rpc.example.org/…", "file")
+    assert settings["provider.tick"] == ("2.0 s", "CFAB_PROVIDER_TICK")
+    assert settings["node.name"] == ("node", "default")
+    assert settings["chain.escrow"][0] == "0x" + "0e" * 20
+    assert b"hunter2" not in ended.out + cfab(tmp_path, "config").out

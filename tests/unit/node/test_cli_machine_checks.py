@@ -1,0 +1,175 @@
+"""``cfab doctor`` without a node: each check with a world that is right, and with one that is not."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.cli import machine_checks
+from node.config import ChainConfig, load_config
+from tests.fakes.cli_runner import cfab
+
+ESCROW = b"\x0e" * 20
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+@contextmanager
+def a_chain(answers: dict[str, Any]) -> Iterator[ChainConfig]:
+    """A JSON-RPC endpoint with canned answers."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = json.dumps({"jsonrpc": "2.0", "id": 1, "result": answers[asked["method"]]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *words: object) -> None:
+            return
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield ChainConfig(
+            rpc=f"http://127.0.0.1:{server.server_port}", chain_id=31337, escrow=ESCROW, token=b"\x0c" * 20
+        )
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def an_engine(path: Path, answer: bytes) -> Iterator[None]:
+    """Something that answers one request on a unix socket."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield
+        thread.join()
+
+
+def test_chain_is_right(home: Path) -> None:
+    with a_chain({"eth_chainId": "0x7a69", "eth_getCode": "0x6001"}) as chain:
+        assert machine_checks.check_chain(chain)["ok"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        ({"eth_chainId": "0x1", "eth_getCode": "0x6001"}, "is chain 1, not 31337"),
+        ({"eth_chainId": "0x7a69", "eth_getCode": "0x"}, "no contract at 0x0e0e"),
+        ({"eth_chainId": None, "eth_getCode": "0x"}, "no JSON-RPC answer"),
+        ({"eth_chainId": "cheese", "eth_getCode": "0x"}, "no JSON-RPC answer"),
+    ],
+)
+def test_chain_is_wrong_in_one_way(answers: dict[str, Any], says: str) -> None:
+    with a_chain(answers) as chain:
+        check = machine_checks.check_chain(chain)
+    assert not check["ok"]
+    assert says in check["detail"]
+    assert check["fix"]
+
+
+def test_chain_that_is_not_there(home: Path) -> None:
+    with a_chain({}) as chain:
+        pass
+    check = machine_checks.check_chain(chain)
+    assert not check["ok"]
+    assert "no JSON-RPC answer" in check["detail"]
+
+
+def test_engine_is_asked_itself(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "engine.sock"
+    config = load_config(home, environ={"CFAB_PROVIDER_ENGINE": f"unix://{path}"})
+    body = b'{"Version": "20.10"}'
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    with an_engine(path, answer):
+        check = machine_checks.check_engine(config)
+    assert check["ok"]
+    assert "20.10" in check["detail"]
+
+
+@pytest.mark.parametrize("answer", [b"", b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"])
+def test_engine_that_talks_nonsense_is_no_engine(home: Path, tmp_path: Path, answer: bytes) -> None:
+    path = tmp_path / "engine.sock"
+    config = load_config(home, environ={"CFAB_PROVIDER_ENGINE": str(path)})
+    with an_engine(path, answer):
+        check = machine_checks.check_engine(config)
+    assert check["warning"]
+    assert check["fix"]
+
+
+def test_engine_matters_only_to_who_sells(home: Path) -> None:
+    environ = {"CFAB_PROVIDER_ENGINE": str(home / "absent.sock")}
+    assert machine_checks.check_engine(load_config(home, environ=environ))["warning"]
+    (home / "config.toml").write_text(
+        f'[node]\nprovide = true\n[chain]\nrpc = "http://127.0.0.1:1"\nchain_id = 1\nescrow = "0x{"0e" * 20}"\n'
+        f'token = "0x{"0c" * 20}"\n'
+    )
+    check = machine_checks.check_engine(load_config(home, environ=environ))
+    assert not check["ok"]
+    assert "apt-get install" in check["fix"]
+
+
+def test_port_in_use_is_found(home: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"/ip4/127.0.0.1/tcp/{taken.getsockname()[1]}"
+        check = machine_checks.check_ports(load_config(home, flags={"node.listen": [address]}))[0]
+    assert not check["ok"]
+    assert "in use" in check["detail"]
+    assert machine_checks.check_ports(load_config(home, flags={"node.listen": [address]}))[0]["ok"]
+
+
+def test_open_home_and_open_keys_fail(home: Path) -> None:
+    assert machine_checks.check_home(home)["ok"]
+    assert machine_checks.check_keys(home) == []
+    (home / "node.key").touch(mode=0o600)
+    assert machine_checks.check_keys(home)[0]["ok"]
+    (home / "node.key").chmod(0o644)
+    home.chmod(0o755)
+    assert not machine_checks.check_keys(home)[0]["ok"]
+    assert not machine_checks.check_home(home)["ok"]
+
+
+def test_doctor_looks_and_never_makes(tmp_path: Path) -> None:
+    home = tmp_path / "absent"
+    names = {check["name"] for check in cfab(home, "doctor", "--json").json}
+    assert {"home", "disk", "clock", "config", "node", "port", "engine", "wallet"} <= names
+    assert not home.exists()
+
+
+def test_doctor_tells_of_a_broken_config_and_goes_on(home: Path) -> None:
+    (home / "config.toml").write_text("[nod]\n")
+    ended = cfab(home, "doctor")
+    assert ended.code == 1
+    assert "did you mean 'node'" in ended.out.decode()
+    assert "disk" in ended.out.decode()

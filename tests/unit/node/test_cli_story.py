@@ -1,0 +1,101 @@
+"""A job's events as lines: complete, honest about money, and never upset by an event it does not know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from market.money import parse_hourly_price
+from node.cli.progress import render
+from node.cli.story import Line, Story, amount
+from node.control import JOB_EVENTS, money, rfc3339
+from tests.fakes.scripted_control import MATCHING, T0, no_match, success
+
+
+def told(events: list[dict[str, Any]]) -> tuple[Story, list[Line]]:
+    story = Story()
+    lines = []
+    for number, event in enumerate(events):
+        lines += story.tell({"seq": number, "time": rfc3339(T0 + 1500 * number), **event})
+    return story, lines
+
+
+def test_every_step_of_a_good_job_is_told_in_order() -> None:
+    story, lines = told(success())
+    stages = [line.stage for line in lines if line.stage]
+    assert stages == [
+        "offers", "matched", "funded", "preparing", "running", "paid", "exited", "outputs", "settled", "done",
+    ]  # fmt: skip
+    assert story.final is not None
+    assert story.waiting_for == ""
+
+
+def test_matching_names_how_many_fail_each_rule_and_who_is_chosen() -> None:
+    _, lines = told([MATCHING])
+    assert lines[0].text == "5 offers · 4 too dear · 1 match"
+    assert "abababab" in lines[2].text
+    assert "RTX4090 (simulated)" in lines[2].text
+
+
+def test_no_match_shows_a_change_that_really_matches_when_typed_in() -> None:
+    _, lines = told(no_match())
+    [closest] = [line.text for line in lines if line.text.startswith("closest")]
+    flag, price = closest.removeprefix("closest: ").split()
+    assert flag == "--max-price"
+    assert parse_hourly_price(price, round_up=False) >= 100_000
+
+
+@given(st.integers(min_value=1, max_value=10**12))
+def test_closest_price_is_never_rounded_below_the_offer(price: int) -> None:
+    event = {**MATCHING, "matches": 0, "candidates": [], "closest": [{"field": "max_price", "value": price}]}
+    _, lines = told([event])
+    shown = lines[-1].text.rpartition(" ")[2]
+    assert parse_hourly_price(shown, round_up=False) >= price
+
+
+def test_empty_market_is_not_called_a_mismatch() -> None:
+    _, lines = told([{"type": "matching", "offers": 0, "matches": 0, "rejected": [], "candidates": [], "closest": []}])
+    assert "no offer is known yet" in lines[-1].text
+
+
+def test_steps_carry_the_time_they_took() -> None:
+    _, lines = told(success())
+    assert [line.seconds for line in lines if line.stage == "funded"] == [1.5]
+
+
+def test_spending_is_counted_while_it_runs() -> None:
+    story, _ = told(success()[:7])
+    assert story.money_line == "spent 0.000084 of at most 0.05"
+
+
+def test_lost_money_and_missing_outputs_are_warnings() -> None:
+    _, lines = told([
+        {"type": "refused", "provider": "ab" * 32, "reason": "no_capacity", "detail": "sold"},
+        {"type": "exited", "reason": "lost", "exit_code": -1},
+        {"type": "outputs", "files": [], "count": 0, "bytes": 0, "to": [], "missing": ["/work/out"]},
+        {"type": "cancelled"},
+    ])  # fmt: skip
+    assert [line.kind for line in lines] == ["warn"] * 4
+
+
+@given(
+    kind=st.sampled_from([*JOB_EVENTS, "deadline_passed", "from_the_future"]),
+    fields=st.dictionaries(st.sampled_from(["reason", "detail", "message", "provider"]), st.text(), max_size=4),
+)
+def test_event_with_few_or_strange_fields_never_breaks_the_story(kind: str, fields: dict[str, str]) -> None:
+    _, lines = told([{"type": kind, **fields}])
+    assert all("\x1b" not in render(line) and "\n" not in render(line) for line in lines)
+
+
+def test_unknown_event_is_silent_and_keeps_what_is_awaited() -> None:
+    story, lines = told([{"type": "queued"}, {"type": "from_the_future"}])
+    assert lines == []
+    assert story.waiting_for == "looking at offers"
+
+
+@pytest.mark.parametrize(("units", "shown"), [(0, "0.00"), (84, "0.000084"), (1_500_000, "1.50"), (-5, "-0.000005")])
+def test_amounts_lose_zeros_but_no_value(units: int, shown: str) -> None:
+    assert amount(money(units)) == shown

@@ -1,0 +1,99 @@
+"""``cfab up`` up to the moment it becomes the node."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bootstrap.wallet import create_wallet
+from market.errors import Unavailable
+from tests.fakes.cli_runner import cfab
+
+CHAIN = """
+[chain]
+rpc = "http://127.0.0.1:8545"
+chain_id = 31337
+escrow = "0x00000000000000000000000000000000000000e5"
+token = "0x00000000000000000000000000000000000000c0"
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the node program was started with."""
+    calls: list[Any] = []
+    module = types.ModuleType("node.app")
+    module.run_node = lambda config, password: calls.append((config, password))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "node.app", module)
+    return calls
+
+
+def test_introducer_needs_no_chain_and_no_password(home: Path, started: list[Any]) -> None:
+    assert cfab(home, "up", "--introducer", "--listen", "/ip4/0.0.0.0/tcp/4009", "--name", "front").code == 0
+    config, password = started[0]
+    assert (config.introducer, config.chain, password) == (True, None, "")
+    assert (config.listen, config.name) == (("/ip4/0.0.0.0/tcp/4009",), "front")
+
+
+def test_trader_gets_its_password_from_a_file(home: Path, started: list[Any], tmp_path: Path) -> None:
+    (home / "config.toml").write_text(CHAIN)
+    create_wallet(home / "wallet.json", "pw", scrypt_n=2)
+    password = tmp_path / "password"
+    password.touch(mode=0o600)
+    password.write_text("pw\n")
+    assert cfab(home, "up", "--provide", "--price", "0.25/h", "--password-file", str(password)).code == 0
+    config, given = started[0]
+    assert given == "pw"
+    assert config.provide
+    assert config.provider.price == 69_445
+
+
+def test_missing_wallet_is_told_before_a_password_is_asked(home: Path, started: list[Any]) -> None:
+    (home / "config.toml").write_text(CHAIN)
+    ended = cfab(home, "up")
+    assert ended.code == 4
+    assert "cfab wallet create" in ended.err
+    assert started == []
+
+
+def test_bad_setting_names_file_and_line(home: Path, started: list[Any]) -> None:
+    (home / "config.toml").write_text('[node]\nlisten = ["/ip4/127.0.0.1/tcp/99999"]\n')
+    ended = cfab(home, "up")
+    assert ended.code == 1
+    assert "config.toml:2" in ended.err
+    assert started == []
+
+
+def test_bad_flag_names_the_flag(home: Path, started: list[Any]) -> None:
+    ended = cfab(home, "up", "--join", "/ip4/127.0.0.1/tcp/1")
+    assert "--join" in ended.err
+    assert ended.code != 0
+    assert started == []
+
+
+def test_provider_without_a_chain_is_refused(home: Path, started: list[Any]) -> None:
+    ended = cfab(home, "up", "--provide")
+    assert ended.code == 1
+    assert "[chain]" in ended.err
+
+
+def test_failure_of_the_node_is_one_sentence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_node(config: object, password: str) -> None:
+        raise Unavailable("the port is in use", code="port_in_use", fix="choose another listen address")
+
+    module = types.ModuleType("node.app")
+    module.run_node = run_node  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "node.app", module)
+    ended = cfab(home, "up")
+    assert (ended.code, ended.err) == (1, "error: the port is in use\n  fix: choose another listen address\n")

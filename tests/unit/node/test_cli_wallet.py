@@ -1,0 +1,140 @@
+"""Wallet and passwords from the command line, without a node. Secrets come from files, stdin or a prompt only."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from bootstrap import wallet as wallet_file
+from bootstrap.wallet import load_wallet
+from tests.fakes.cli_runner import cfab, on_terminal
+
+KEY = "0123456789abcdef" * 4
+
+
+@pytest.fixture(autouse=True)
+def quick_scrypt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real cost of a guess is a second; the tests make a dozen wallets."""
+    monkeypatch.setattr(wallet_file.create_wallet, "__kwdefaults__", {"private_key": None, "scrypt_n": 2})
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def password_file(tmp_path: Path) -> Path:
+    path = tmp_path / "password"
+    path.touch(mode=0o600)
+    path.write_text("correct horse\n")
+    return path
+
+
+def test_wallet_is_made_private_and_opens_with_its_password(home: Path, password_file: Path) -> None:
+    made = cfab(home, "wallet", "create", "--password-file", str(password_file))
+    assert made.code == 0
+    path = home / "wallet.json"
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(home).st_mode) == 0o700
+    assert len(load_wallet(path, "correct horse")) == 32
+    assert cfab(home, "wallet", "show", "--json").json == {"account": made.out.decode().strip()}
+
+
+def test_password_from_stdin_and_from_the_environment(home: Path, password_file: Path) -> None:
+    assert cfab(home, "wallet", "create", "--password-file", "-", stdin=b"from stdin\n").code == 0
+    assert load_wallet(home / "wallet.json", "from stdin")
+    other = home.parent / "other"
+    assert cfab(other, "wallet", "create", environ={"CFAB_PASSWORD_FILE": str(password_file)}).code == 0
+    assert load_wallet(other / "wallet.json", "correct horse")
+
+
+def test_wallet_is_never_overwritten(home: Path, password_file: Path) -> None:
+    cfab(home, "wallet", "create", "--password-file", str(password_file))
+    before = (home / "wallet.json").read_bytes()
+    again = cfab(home, "wallet", "create", "--password-file", str(password_file))
+    assert again.code == 7
+    assert "never overwritten" in again.err
+    assert (home / "wallet.json").read_bytes() == before
+
+
+def test_private_key_is_imported_from_a_file(home: Path, password_file: Path, tmp_path: Path) -> None:
+    key_file = tmp_path / "key"
+    key_file.touch(mode=0o600)
+    key_file.write_text(f"0x{KEY}\n")
+    assert cfab(home, "wallet", "import", "--key-file", str(key_file), "--password-file", str(password_file)).code == 0
+    assert load_wallet(home / "wallet.json", "correct horse").hex() == KEY
+
+
+@pytest.mark.parametrize("text", ["", "xyz", "00" * 32, KEY[:-2], "ff" * 32])
+def test_what_is_no_private_key_is_refused_and_not_echoed(
+    home: Path, password_file: Path, tmp_path: Path, text: str
+) -> None:
+    key_file = tmp_path / "key"
+    key_file.touch(mode=0o600)
+    key_file.write_text(text)
+    ended = cfab(home, "wallet", "import", "--key-file", str(key_file), "--password-file", str(password_file))
+    assert ended.code == 1
+    assert "not a private key" in ended.err
+    assert not text or text not in ended.err
+    assert not (home / "wallet.json").exists()
+
+
+def test_key_and_password_files_open_to_others_are_refused(home: Path, password_file: Path, tmp_path: Path) -> None:
+    password_file.chmod(0o644)
+    ended = cfab(home, "wallet", "create", "--password-file", str(password_file))
+    assert ended.code == 7
+    assert "chmod 600" in ended.err
+    key_file = tmp_path / "key"
+    key_file.write_text(KEY)
+    key_file.chmod(0o644)
+    assert cfab(home, "wallet", "import", "--key-file", str(key_file)).code == 7
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe", b"x" * 5000])
+def test_unusable_password_is_refused(home: Path, password_file: Path, content: bytes) -> None:
+    password_file.write_bytes(content)
+    ended = cfab(home, "wallet", "create", "--password-file", str(password_file))
+    assert ended.code in (1, 7)
+    assert "password" in ended.err
+    assert not (home / "wallet.json").exists()
+
+
+def test_nobody_to_ask_names_the_flag(home: Path) -> None:
+    ended = cfab(home, "wallet", "create")
+    assert ended.code == 2
+    assert "--password-file" in ended.err
+    assert "--key-file" in cfab(home, "wallet", "import").err
+
+
+def test_no_flag_takes_a_password_or_key_itself(home: Path) -> None:
+    for words in (("create", "--password", "x"), ("import", "--private-key", KEY), ("import", KEY)):
+        assert cfab(home, "wallet", *words).code == 2
+
+
+def test_home_open_to_others_is_refused(home: Path, password_file: Path) -> None:
+    home.mkdir()
+    home.chmod(0o755)
+    ended = cfab(home, "wallet", "create", "--password-file", str(password_file))
+    assert ended.code == 7
+    assert f"chmod 700 {home}" in ended.err
+
+
+def test_missing_wallet_exits_4(home: Path) -> None:
+    assert cfab(home, "wallet", "show").code == 4
+
+
+def test_prompt_asks_twice_hides_what_is_typed_and_refuses_a_slip(home: Path) -> None:
+    with on_terminal(home, "wallet", "create") as terminal:
+        terminal.wait_for("Wallet password: ")
+        terminal.type("first try\n")
+        terminal.wait_for("Once more: ")
+        terminal.type("second try\n")
+        code, seen = terminal.finish()
+    assert code == 2
+    assert b"differ" in seen
+    assert b"first try" not in seen
+    assert not (home / "wallet.json").exists()

@@ -1,0 +1,199 @@
+"""From a good job file to the request: units, defaults, limits and paths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from market.errors import InvalidRequest
+from node.job_file import InvalidJob, JobRequest
+from node.job_file.document import Mapping, Scalar, Sequence
+from node.job_file.gpu import GpuAsk, parse_gpu
+from node.job_file.load import flag_scalar, load_flags, load_job, load_job_file
+from node.job_file.problem import Mark
+
+GOOD = "image: python:3.12\ncommand: x\nmax_price: 1/h\nmax_duration: 1m\n"
+
+
+def load(text: str, folder: Path = Path("/"), flags: Mapping | None = None) -> JobRequest:
+    return load_job(text.encode(), file="job.yaml", folder=folder, flags=flags)
+
+
+def test_every_key_arrives(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "train.py").write_text("pass")
+    path = tmp_path / "Fine Tune!.yaml"
+    path.write_text(f"""\
+version: 1
+image: ghcr.io/acme/train:2.6.0-cuda12
+command: [python, train.py, "--lr", 3e-4]
+env: {{HF_HOME: /cache, ANSWER: no, CLOCK: 22:22, EMPTY: ""}}
+resources: {{gpu: "A100:80GB:2", cpu: 7, memory: 32GiB+, disk: 100GB, shm: 1GiB, network: none, simulated: true}}
+inputs: [{{from: ./data, to: /work/data}}, ./train.py:/work]
+outputs: [{{from: out, to: ./out}}]
+max_price: 0.80/gpu-h
+max_duration: 6h
+max_total: 4.00
+strategy: lowest_cost
+providers: {{min_reputation: 0.98, region: [eu, us-east], allow: [{"AB" * 32}], deny: []}}
+""")
+    request = load_job_file(path)
+    spec, needs = request.spec, request.spec.requirements
+    assert request.name == "fine-tune"
+    assert spec.command == ("python", "train.py", "--lr", "3e-4")
+    assert spec.env == {"HF_HOME": "/cache", "ANSWER": "no", "CLOCK": "22:22", "EMPTY": ""}, "YAML 1.2: text stays text"
+    assert (needs.gpus, needs.slots, needs.allow_simulated) == (("A100",), 2, True)
+    assert (needs.cpu_milli, needs.memory_mib, needs.disk_mib) == (3500, 16 * 1024, 47_684)
+    assert (needs.regions, needs.min_reputation) == (("eu", "us-east"), 980)
+    assert (spec.shm_mib, spec.network, spec.max_duration_ms) == (1024, "none", 21_600_000)
+    assert [(item.source, item.target) for item in request.inputs] == [
+        (str(tmp_path / "data"), "/work/data"),
+        (str(tmp_path / "train.py"), "/work/train.py"),
+    ]
+    assert request.outputs[0].destination == str(tmp_path / "out")
+    assert spec.outputs == ("/work/out",)
+    assert (request.max_price, request.max_total) == (222_222, 4_000_000)
+    assert (request.allow, request.deny) == (("ab" * 32,), ())
+
+
+def test_string_command_is_for_the_shell() -> None:
+    assert load(GOOD.replace("command: x", "command: |\n  a && b\n  c")).spec.command == (
+        "/bin/sh",
+        "-c",
+        "a && b\nc\n",
+    )
+
+
+def test_without_command_the_image_decides() -> None:
+    assert load(GOOD.replace("command: x\n", "")).spec.command == ()
+
+
+def test_either_limit_gives_the_other() -> None:
+    only_price = load(GOOD + "resources: {gpu: 'any:2'}\n")
+    assert only_price.max_total == -(-only_price.max_price * 2 * 60_000 // 1_000_000)
+    only_total = load(GOOD.replace("max_price: 1/h", "max_total: 6"))
+    assert (only_total.max_price, only_total.max_total) == (100_000_000, 6_000_000)
+
+
+def test_total_never_exceeds_what_the_price_allows() -> None:
+    assert load(GOOD + "max_total: 1000\n").max_total == load(GOOD).max_total
+
+
+def test_price_cap_is_rounded_down() -> None:
+    request = load(GOOD.replace("1/h", "0.35/h"))
+    assert request.max_price * 3600 <= 350_000_000
+
+
+def test_nothing_said_about_gpus_takes_any_machine() -> None:
+    needs = load(GOOD).spec.requirements
+    assert (needs.gpus, needs.vram_mib, needs.slots, needs.allow_simulated) == ((), 0, 1, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "ask"),
+    [
+        ("A100", GpuAsk(models=("A100",))),
+        ("a100:2", GpuAsk(models=("A100",), count=2)),
+        ("rtx-4090", GpuAsk(models=("RTX4090",))),
+        ("A100,H100:4", GpuAsk(models=("A100", "H100"), count=4)),
+        ("24GB+", GpuAsk(vram_mib=22_888)),
+        ("24GB", GpuAsk(vram_mib=22_888, vram_max_mib=24_576)),
+        ("24GB..48GB:2", GpuAsk(vram_mib=22_888, vram_max_mib=49_152, count=2)),
+        ("A100:80GB+:8", GpuAsk(models=("A100",), vram_mib=76_293, count=8)),
+        ("any:3", GpuAsk(vram_mib=1, count=3)),
+        ("none", GpuAsk(models=("none",))),
+        ("RTX6090", GpuAsk(models=("RTX6090",), vram_mib=0)),
+    ],
+)
+def test_gpu_wishes(text: str, ask: GpuAsk) -> None:
+    read = parse_gpu(text)
+    if ask.models and ask.models != ("none",) and not ask.vram_mib:
+        ask = GpuAsk(models=ask.models, count=ask.count, vram_mib=1)
+    assert read == ask
+
+
+def test_memory_of_real_cards_is_within_what_they_are_sold_as() -> None:
+    for reported, sold in ((24_564, 24), (81_559, 80), (40_960, 40), (49_140, 48), (16_376, 16), (143_771, 141)):
+        ask = parse_gpu(f"{sold}GB")
+        assert ask.vram_mib <= reported <= ask.vram_max_mib, sold
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ":", "A100:", "A100:0", "A100:2:2", "24", "24GB-", "A100:24GB..", "any,none", "none:2", "A 100", "9" * 99],
+)
+def test_what_is_no_gpu_wish(text: str) -> None:
+    with pytest.raises(InvalidRequest) as error:
+        parse_gpu(text)
+    assert error.value.code == "bad_gpu"
+    assert "24GB+" in error.value.fix
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"), [("RTX4900", "RTX4090"), ("H1000", "H100"), ("RTX409", "RTX4090"), ("H010", "H100")]
+)
+def test_slip_of_the_pen_is_named(slip: str, meant: str) -> None:
+    with pytest.raises(InvalidRequest) as error:
+        parse_gpu(slip)
+    assert error.value.code == "unknown_gpu"
+    assert meant in error.value.fix
+
+
+def test_less_at_most_than_at_least_is_a_contradiction() -> None:
+    with pytest.raises(InvalidRequest) as error:
+        parse_gpu("48GB..24GB")
+    assert error.value.code == "contradiction"
+
+
+def test_flags_win_over_the_file_and_start_where_the_shell_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shell").mkdir()
+    (tmp_path / "shell" / "a").touch()
+    monkeypatch.chdir(tmp_path / "shell")
+    mark = Mark(flag="--input")
+    flags = Mapping(
+        (
+            (flag_scalar("", "max_price"), flag_scalar("--max-price", "0.36/h")),
+            (flag_scalar("", "resources"), Mapping(((flag_scalar("", "cpu"), flag_scalar("--cpu", "2")),), mark)),
+            (flag_scalar("", "inputs"), Sequence((Scalar("a:/work/a", mark),), mark)),
+        ),
+        mark,
+    )
+    request = load(GOOD + "resources: {cpu: 8, memory: 1GiB}\n", folder=Path("/elsewhere"), flags=flags)
+    needs = request.spec.requirements
+    assert (request.max_price, needs.cpu_milli, needs.memory_mib) == (100_000, 2000, 1024)
+    assert request.inputs[0].source == str(tmp_path / "shell" / "a")
+
+
+def test_mistake_in_a_flag_names_the_flag() -> None:
+    root = Mark(flag="the command line")
+    with pytest.raises(InvalidJob) as error:
+        load_flags(Mapping(((flag_scalar("", "image"), flag_scalar("IMAGE", "a")),), root))
+    assert error.value.from_flags
+    assert [problem.mark.flag for problem in error.value.problems] == ["--max-duration", "--max-price"]
+    assert "--max-duration 1h" in error.value.problems[0].fix
+
+
+def test_request_survives_its_own_json() -> None:
+    request = load(GOOD + f"providers: {{allow: [{'ab' * 32}]}}\n")
+    assert JobRequest.from_json(request.to_json()) == request
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "No Good"},
+        {"allow": ["ab"]},
+        {"max_price": 2**60},
+        {"outputs": [{"source": "/work/a", "destination": "/tmp/a"}]},
+        {"spec": {"image": "a", "command": [], "max_duration_ms": 1}},
+        {"inputs": [{"source": "/a", "target": "//work"}]},
+        {"surprise": 1},
+    ],
+)
+def test_request_of_another_program_is_checked_again(change: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest):
+        JobRequest.from_json({**load(GOOD).to_json(), **change})

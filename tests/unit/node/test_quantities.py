@@ -1,0 +1,72 @@
+"""Units are required, sizes are what they say, and nothing is silently rounded to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from market.errors import InvalidRequest
+from node.quantities import (
+    format_duration,
+    format_size,
+    parse_cpu_milli,
+    parse_duration_ms,
+    parse_size_bytes,
+    parse_size_mib,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"), [("10s", 10_000), ("1.5h", 5_400_000), ("200ms", 200), ("2d", 172_800_000), (" 30m ", 1_800_000)]
+)
+def test_durations(text: str, ms: int) -> None:
+    assert parse_duration_ms(text) == ms
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("1KB", 1000), ("1 GiB", 2**30), ("32GB", 32 * 10**9), ("0.5MB", 500_000), ("1tib", 2**40)]
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size_bytes(text) == size
+
+
+def test_small_sizes_are_rounded_up_and_never_to_nothing() -> None:
+    assert parse_size_mib("1KB") == 1
+    assert parse_size_mib("1MiB") == 1
+    assert parse_size_mib("1025KiB") == 2
+
+
+def test_cpus() -> None:
+    assert (parse_cpu_milli("8"), parse_cpu_milli("0.5"), parse_cpu_milli("0.001")) == (8000, 500, 1)
+
+
+@pytest.mark.parametrize("parse", [parse_duration_ms, parse_size_bytes, parse_cpu_milli])
+@pytest.mark.parametrize(
+    "text", ["", "-1s", "1e3s", "s", "10 hours", "1,5h", "NaN", "inf", "9" * 40, "\uff11s", "0x10GB"]
+)
+def test_anything_else_is_refused_with_a_fix(parse: Callable[[str], int], text: str) -> None:
+    with pytest.raises(InvalidRequest) as error:
+        parse(text)
+    assert error.value.fix
+
+
+@pytest.mark.parametrize("text", ["100", "6"])
+def test_bare_numbers_are_refused_where_a_unit_matters(text: str) -> None:
+    for parse in (parse_duration_ms, parse_size_bytes):
+        with pytest.raises(InvalidRequest):
+            parse(text)
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"), [(0, "0.0 s"), (400, "0.4 s"), (252_000, "4 m 12 s"), (7_500_000, "2 h 5 m"), (10**9, "11 d 13 h")]
+)
+def test_durations_for_people(ms: int, text: str) -> None:
+    assert format_duration(ms) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 B"), (999, "999 B"), (2_100_000, "2.1 MB"), (5 * 10**15, "5000.0 TB")]
+)
+def test_sizes_for_people(size: int, text: str) -> None:
+    assert format_size(size) == text
