@@ -41,9 +41,9 @@ def reserve(inventory: Inventory, lease_id: bytes, count: int) -> Reservation | 
     """Set the lowest free slots aside; None when there are too few. Repeating it for the same lease is an error."""
     if lease_id in inventory.held.values():
         raise ValueError("this lease holds slots already")
-    free = [slot for slot in range(inventory.total_slots) if slot not in inventory.held]
-    if len(free) < count:
+    if inventory.free_slots < count:
         return None
+    free = [slot for slot in range(inventory.total_slots) if slot not in inventory.held]
     taken = tuple(free[:count])
     fencing = inventory.fencing + 1
     held = {**inventory.held, **dict.fromkeys(taken, lease_id)}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from ledger.lane_journal import replay
-from ledger.voucher import Voucher
+from ledger.voucher import Domain, Voucher, sign_voucher
 from market.errors import FabricError, InvalidRequest, PeerFault, Unavailable
 from tests.fakes.lane_world import TOKENS, LaneWorld
 
@@ -44,6 +44,10 @@ trouble = [
     st.tuples(st.just("cut_off"), st.one_of(everyday), st.floats(0, 3), kept),
     st.tuples(st.just("together"), st.lists(st.one_of(everyday), min_size=2, max_size=4)),
 ]
+lies = [
+    st.tuples(st.just("lie"), st.integers(0, 30), lease, amount),
+    st.tuples(st.just("forge"), lease, amount, st.integers(0, 300)),
+]
 leaving = [
     st.just(("begin_exit",)),
     st.just(("finish_exit",)),
@@ -60,13 +64,14 @@ def opening(lease_id: bytes, cap: int) -> list[Step]:
 class Run:
     """One world under test, what was agreed in it, and every voucher that is on its way."""
 
-    def __init__(self, *, with_exits: bool) -> None:
+    def __init__(self, *, with_exits: bool, honest: bool = True) -> None:
         self.world = LaneWorld()
         self.with_exits = with_exits
+        self.honest = honest
         self.caps: dict[bytes, int] = {}
         self.sent: list[tuple[bytes, int, Voucher]] = []
         self.admitted: set[bytes] = set()
-        self.highest = 0
+        self.forged = 0
 
     async def step(self, step: Step) -> None:
         name, *arguments = step
@@ -90,7 +95,6 @@ class Run:
             voucher = await self.world.payer.acknowledge(lease_id, amount)
         except PeerFault:
             return
-        self.highest = max(self.highest, voucher.cumulative)
         self.sent.append((lease_id, amount, voucher))
 
     async def deliver(self, index: int) -> None:
@@ -100,8 +104,26 @@ class Run:
         try:
             await self.world.payee.accept(lease_id, amount, voucher)
         except PeerFault:
-            if lease_id in self.admitted and not self.with_exits:
+            if lease_id in self.admitted and self.honest and not self.with_exits:
                 raise  # An honest voucher must be taken, however late and in whatever order it comes.
+
+    async def lie(self, index: int, lease_id: bytes, amount: int) -> None:
+        """A true voucher for something that it does not pay."""
+        if self.sent:
+            await self.claim(lease_id, amount, self.sent[index % len(self.sent)][2])
+
+    async def forge(self, lease_id: bytes, amount: int, cumulative: int) -> None:
+        """A payer that signs what its own books would never allow."""
+        world = self.world
+        domain = Domain(world.payer_chain.chain_id, world.payer_chain.escrow)
+        self.forged = max(self.forged, cumulative)
+        await self.claim(lease_id, amount, sign_voucher(world.session, domain, world.lane, cumulative))
+
+    async def claim(self, lease_id: bytes, amount: int, voucher: Voucher) -> None:
+        try:
+            await self.world.payee.accept(lease_id, amount, voucher)
+        except PeerFault:
+            return
 
     async def release_payer(self, lease_id: bytes) -> None:
         await self.world.payer.release(lease_id)
@@ -164,17 +186,20 @@ class Run:
 
     def check(self) -> None:
         world = self.world
-        agreed = sum(self.caps.values())
         payer, payee = world.payer._lanes.books(world.lane), world.payee._lanes.books(world.lane)
         chain = world.chain.state_at(world.chain.head_number()).model.lane(world.lane)
         assert world.kept + world.held + world.paid == TOKENS
+        assert payee.counted <= payee.signed <= max(payer.signed, self.forged), "L2"
+        if not self.with_exits:
+            assert payee.signed <= payee.balance <= chain.balance, "L2"
+        if self.forged:
+            return
+        agreed = sum(self.caps.values())
         assert payer.signed == payer.counted <= agreed, "L1"
-        assert payee.counted <= payee.signed <= payer.signed, "L2"
         assert chain.claimed <= payer.signed, "paid more than was signed"
         assert chain.balance <= agreed, "a deposit was sent twice"
         if not self.with_exits:
             assert payer.signed + payer.reserved <= chain.balance, "L1, L3 of the payer"
-            assert payee.signed <= payee.balance <= chain.balance, "L2"
             assert payee.counted + payee.reserved <= payee.balance, "L3 of the payee"
 
     async def settle(self) -> None:
@@ -199,9 +224,9 @@ def stories(*kinds: list[Any]) -> st.SearchStrategy[list[Step]]:
     return st.tuples(begun, steps).map(lambda both: [step for one in both[0] for step in one] + both[1])
 
 
-def play(steps: list[Step], *, with_exits: bool) -> None:
+def play(steps: list[Step], *, with_exits: bool, honest: bool = True) -> None:
     async def main() -> None:
-        run = Run(with_exits=with_exits)
+        run = Run(with_exits=with_exits, honest=honest)
         for step in steps:
             await run.step(step)
         await run.settle()
@@ -220,6 +245,12 @@ def test_no_order_of_events_breaks_the_books(steps: list[Step]) -> None:
 @example([*opening(LEASES[0], 50), ("begin_exit",), ("wait", 3600), ("finish_exit",), *opening(LEASES[1], 10)])
 def test_no_exit_or_close_breaks_the_books(steps: list[Step]) -> None:
     play(steps, with_exits=True)
+
+
+@settings(max_examples=150, deadline=None)
+@given(stories(everyday, lies))
+def test_no_lie_counts_for_more_than_was_signed(steps: list[Step]) -> None:
+    play(steps, with_exits=False, honest=False)
 
 
 def test_the_stories_are_not_empty() -> None:
