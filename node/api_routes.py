@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Any, cast
@@ -20,6 +21,11 @@ log = logging.getLogger(__name__)
 
 MAX_BODY = 4 * 1024 * 1024
 """A job's command and environment have bounds of their own; this one is for what is not a job at all."""
+MAX_CONTAINERS = 2000
+"""Bounds the depth too. Some libraries raise the recursion limit, and then a deep document ends the process: the JSON
+parser runs out of stack before the limit stops it."""
+_STRING = re.compile(rb'"(?:[^"\\]|\\.?)*(?:"|$)', re.DOTALL)
+"""A JSON string, or the rest of the text when it is not closed, so that the search stays linear."""
 _NDJSON = "application/x-ndjson"
 
 
@@ -40,9 +46,12 @@ async def json_body(request: Request) -> Json:
         raw += chunk
         if len(raw) > MAX_BODY:
             raise InvalidRequest(f"the request is larger than {MAX_BODY} bytes", code="too_large")
+    containers = _STRING.sub(b"", raw)
+    if containers.count(b"[") + containers.count(b"{") > MAX_CONTAINERS:
+        raise InvalidRequest(f"the request has more than {MAX_CONTAINERS} lists and objects", code="too_large")
     try:
         body = json.loads(raw or b"{}")
-    except (ValueError, RecursionError):
+    except ValueError:
         raise InvalidRequest("the request is not JSON", code="invalid_request") from None
     if not isinstance(body, dict):
         raise InvalidRequest("the request is not a JSON object", code="invalid_request")
