@@ -28,6 +28,7 @@ from node.system_clock import SystemClock
 from node.trading import TradingSettings, World, trading_node
 from runtime.docker_engine import open_docker_engine
 from runtime.job_image import ensure_job_image
+from runtime.ports import ContainerEngine
 from tests.fakes.memory_network import MemoryWorld
 
 PRICE = 200_000
@@ -52,7 +53,12 @@ async def _world(stack: AsyncExitStack, memory: MemoryWorld, name: str, *, chain
     await fund(rpc, DEV_KEY, account.address, token=chain.token, units=50_000_000, gas_wei=10**18)
     view = await stack.enter_async_context(
         open_evm_chain(
-            rpc_url=rpc, chain_id=chain.chain_id, escrow=chain.escrow, token=chain.token, account_key=secret, poll_ms=100
+            rpc_url=rpc,
+            chain_id=chain.chain_id,
+            escrow=chain.escrow,
+            token=chain.token,
+            account_key=secret,
+            poll_ms=100,
         )
     )
     return World(
@@ -87,12 +93,12 @@ async def test_a_job_is_run_in_docker_and_paid_on_a_chain(tmp_path: Path) -> Non
         engine = await stack.enter_async_context(
             open_docker_engine(node_id=seller.signer.key.hex()[:16], state_dir=tmp_path / "seller" / "runtime")
         )
+        stack.push_async_callback(_remove_all, engine)
         machine = Machine(_machine(deployed, seller), seller.signer)
         selling = await stack.enter_async_context(trading_node(seller, settings, machines=[machine], engine=engine))
         buying = await stack.enter_async_context(trading_node(buyer, settings, machines=[], engine=None))
         buyer.network.learn(seller.signer.key, seller.network.addresses())
-        for offer in (machine.post(seller.clock.now_ms(), seller.network.addresses()),):
-            buying.intake.take(offer)
+        buying.intake.take(machine.post(seller.clock.now_ms(), seller.network.addresses()))
         desk = buying.buying.desk
         job_id = await desk.submit(_request(source, tmp_path / "result"))
         with trio.fail_after(60):
@@ -117,6 +123,13 @@ async def test_a_job_is_run_in_docker_and_paid_on_a_chain(tmp_path: Path) -> Non
     assert totals.adds_up
     assert totals.held == 0
     assert totals.paid == paid[-1]["amount"]["units"]
+
+
+async def _remove_all(engine: ContainerEngine) -> None:
+    """Leave nothing behind, also when the test fails half-way."""
+    with trio.CancelScope(shield=True):
+        for state in await engine.leases():
+            await engine.ensure_removed(state.lease_id)
 
 
 def _machine(deployed: Any, seller: World) -> MachineClass:
