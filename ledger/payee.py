@@ -144,12 +144,15 @@ class Payee:
         voucher = decode_voucher(voucher) if isinstance(voucher, bytes) else voucher
         # First of all: an unsigned claim must not make us ask the chain.
         check_voucher(self._domain, voucher)
-        ended = await self._lanes.closed_lease(lease_id)
-        lane = ended.lane if ended else self._lanes.lane_of(lease_id)
+        lane = self._lanes.lane_of(lease_id)
+        if lane is None:
+            ended = await self._lanes.closed_lease(lease_id)
+            lane = ended.lane if ended else None
         if lane is None:
             raise PeerFault("no such lease is admitted", code="not_admitted")
         async with self._lanes.locks(lane).books:
-            ended = await self._lanes.closed_lease(lease_id)
+            is_open = self._lanes.books(lane).lease(lease_id) is not None
+            ended = None if is_open else await self._lanes.closed_lease(lease_id)
             facts = await self._judge(lane, partial(_facts, lease_id, ended, amount, voucher))
             if facts:
                 await self._lanes.record(lane, *facts, urgent=True)
