@@ -29,6 +29,7 @@ from node.lease_board import PREFIX, LeaseBoard, Opened, lease_id_of, load_board
 from node.lease_driver import Perform, drive_lease
 from node.machine import Machine
 from node.ports import Clock, Network
+from runtime.reconcile import KnownLease
 
 log = logging.getLogger(__name__)
 
@@ -81,19 +82,26 @@ class ProviderDesk:
         """Answer awards. Call before the network talks."""
         self._network.serve(wire.PROTOCOL_AWARD, self._answer_award, max_request=wire.MAX_REQUEST)
 
-    async def restore(self) -> None:
+    async def restore(self) -> list[KnownLease]:
         """Read every lease of ours back from the journal and put it on its slots.
+
+        Returns:
+            All leases this node ever sold, for telling its own containers from strays.
 
         Raises:
             BrokenInvariant: the journal gives one slot to two leases.
         """
+        known: list[KnownLease] = []
         for stream in await self._journal.streams(PREFIX):
             board = await load_board(self._journal, stream)
             if board.role is not Role.PROVIDER:
                 continue
             self._put_back(board)
-            if board.state.stage not in OVER:
+            over = board.state.stage in OVER
+            known.append(KnownLease(lease_id=board.lease_id.hex(), fencing=board.lease.record.fencing, over=over))
+            if not over:
                 self.boards[board.lease_id] = board
+        return known
 
     @asynccontextmanager
     async def working(self, perform: Perform) -> AsyncIterator[None]:

@@ -34,6 +34,7 @@ from node.requester import RequesterDesk
 from node.requester_duties import RequesterDuties
 from node.requester_files import RequesterFiles
 from runtime.ports import ContainerEngine
+from runtime.supervisor import tidy_up
 
 
 class TradingSettings(Struct, frozen=True, kw_only=True):
@@ -208,5 +209,6 @@ async def _open_selling(
     desk.register()
     streams = ProviderStreams(desk, network=world.network, engine=engine, payee=payee, files=files, clock=world.clock)
     streams.register()
-    await desk.restore()
+    # Before the first offer: a stray container would run on slots that are about to be sold.
+    await tidy_up(engine, await desk.restore())
     return Selling(desk=desk, duties=duties, poster=poster, payee=payee, machines=machines)
