@@ -28,6 +28,8 @@ from node.control import NodeControl
 
 log = logging.getLogger(__name__)
 
+server_log = logging.getLogger(f"{__name__}.server")
+server_log.setLevel(logging.WARNING)  # it announces the socket by the temporary name it was made under
 _GRACE_S = 1.0
 
 
@@ -40,7 +42,7 @@ async def serve_api(control: NodeControl, socket_path: Path, *, task_status: Any
     config = Config()
     config.graceful_timeout = _GRACE_S
     config.accesslog = None
-    config.errorlog = log
+    config.errorlog = server_log
     config.include_server_header = False
     app = wrap_app(cast(Any, make_app(control)), config.wsgi_max_body_size, "asgi")
     with listening_socket(socket_path) as listener:

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
 from market.errors import FabricError, InvalidRequest
@@ -138,8 +138,9 @@ async def provider_resume(control: Control) -> Json:
 
 
 @router.post("/shutdown", status_code=202)
-async def shutdown(control: Control) -> Json:
-    await control.shutdown()
+async def shutdown(control: Control, background: BackgroundTasks) -> Json:
+    # Afterwards: a node that stops at once would cut off its own answer.
+    background.add_task(control.shutdown)
     return {"stopping": True}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,21 @@ class NodeClient:
             Unavailable, ApiError: as for :meth:`get`.
         """
         return self._exchange("POST", _path(segments, {}), body or {})
+
+    def process_id(self) -> int:
+        """The process that listens on the socket, as the kernel knows it.
+
+        Raises:
+            Unavailable: ``node_not_running``.
+        """
+        connection = _UnixConnection(self._path, _TIMEOUT_S)
+        try:
+            with self._clear_failures():
+                connection.connect()
+            raw = connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        finally:
+            connection.close()
+        return int.from_bytes(raw[:4], sys.byteorder)
 
     @contextmanager
     def stream(self, *segments: str, **query: object) -> Iterator[Iterator[dict[str, Any]]]:

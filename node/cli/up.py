@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
+import select
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from market.errors import Unavailable
 from node.cli.node_access import connect
 from node.cli.options import Command, current_session
 from node.cli.passwords import read_password
+
+_STOP_S = 30.0
 
 
 @click.command(cls=Command)
@@ -65,11 +70,31 @@ def up(
 def down() -> None:
     """Stop the running node. Jobs it sells or buys go on and are taken up at the next start."""
     session = current_session()
-    answer = connect(session).post("shutdown")
+    client = connect(session)
+    process = client.process_id()
+    answer = client.post("shutdown")
+    _wait_end(process)
     if session.as_json:
-        session.emit(answer)
+        session.emit({**answer, "stopped": True})
     else:
-        session.say("the node is stopping")
+        session.say("the node has stopped")
+
+
+def _wait_end(process: int) -> None:
+    """So that 'cfab down && cfab up' works: the old node must have let go of its ports and its journal."""
+    if process == os.getpid():
+        return
+    try:
+        handle = os.pidfd_open(process)
+    except ProcessLookupError:
+        return
+    try:
+        if not select.select([handle], [], [], _STOP_S)[0]:
+            raise Unavailable(
+                f"the node is still stopping after {_STOP_S:.0f} s", code="timeout", fix="look at its log"
+            )
+    finally:
+        os.close(handle)
 
 
 def _need_wallet(path: Path, wallet_account: Any) -> None:

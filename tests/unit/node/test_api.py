@@ -116,6 +116,9 @@ async def test_every_reading_path_answers_json(client: httpx.AsyncClient) -> Non
 async def test_verbs_reach_the_node(client: httpx.AsyncClient, control: ScriptedControl) -> None:
     for path in (f"jobs/{JOB}/cancel", "provider/pause", "provider/resume", "wallet/lanes/0x03/exit", "shutdown"):
         assert (await client.post(f"/v1/{path}")).is_success, path
+    with trio.fail_after(DEADLINE_S):
+        while control.calls[-1] != "shutdown":  # asked of the node after its answer is out
+            await trio.testing.wait_all_tasks_blocked(0.01)
     assert control.calls == ["cancel", "pause", "resume", "exit 0x03", "shutdown"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,6 +149,10 @@ def test_status_is_for_people_and_programs(control: ScriptedControl, home: Path)
 
 def test_down_asks_the_node_to_stop(control: ScriptedControl, home: Path) -> None:
     assert cfab(home, "down").code == 0
+    asked = threading.Event()
+    for _ in range(600):  # the node is asked after its answer is out
+        if control.calls or asked.wait(0.05):
+            break
     assert control.calls == ["shutdown"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -12,6 +14,8 @@ import pytest
 from bootstrap.wallet import create_wallet
 from market.errors import Unavailable
 from tests.fakes.cli_runner import cfab
+
+up = importlib.import_module("node.cli.up")
 
 CHAIN = """
 [chain]
@@ -86,6 +90,19 @@ def test_provider_without_a_chain_is_refused(home: Path, started: list[Any]) -> 
     ended = cfab(home, "up", "--provide")
     assert ended.code == 1
     assert "[chain]" in ended.err
+
+
+def test_down_waits_for_the_process_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as node:
+        monkeypatch.setattr(up, "_STOP_S", 0.05)
+        with pytest.raises(Unavailable) as error:
+            up._wait_end(node.pid)
+        assert error.value.code == "timeout"
+        monkeypatch.setattr(up, "_STOP_S", 30.0)
+        assert node.stdin is not None
+        node.stdin.close()
+        up._wait_end(node.pid)
+        assert node.wait(0) is not None
 
 
 def test_failure_of_the_node_is_one_sentence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
