@@ -48,6 +48,7 @@ class ProviderConfig(Struct, frozen=True, kw_only=True):
     tick_ms: int = 10_000
     grace_ms: int = 15_000
     final_within_ms: int = 300_000
+    settle_patience_ms: int = 30_000
     engine: str = ""
 
 

@@ -42,6 +42,7 @@ KEYS: dict[str, dict[str, tuple[str, Reader]]] = {
         "tick": ("tick_ms", values.read_duration(200, 3_600_000)),
         "grace": ("grace_ms", values.read_duration(200, 3_600_000)),
         "final_within": ("final_within_ms", values.read_duration(1_000, 3_600_000)),
+        "settle_patience": ("settle_patience_ms", values.read_duration(1_000, 3_600_000)),
         "engine": ("engine", values.read_text),
     },
     "requester": {

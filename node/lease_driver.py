@@ -25,6 +25,7 @@ Perform = Callable[[Duty, LeaseBoard], Awaitable[None]]
 
 _FIRST_RETRY_S = 0.25
 _LAST_RETRY_S = 15.0
+_IN_THE_WAY = (Unavailable, PeerUnreachable, PeerFault, InvalidRequest)
 
 
 async def drive_lease(board: LeaseBoard, perform: Perform, clock: Clock, *, rng: random.Random) -> None:
@@ -71,10 +72,16 @@ async def _persist(perform: Perform, what: Duty, board: LeaseBoard, rng: random.
     while True:
         try:
             await perform(what, board)
-        except (Unavailable, PeerUnreachable, PeerFault, InvalidRequest) as error:
+        except* _IN_THE_WAY as group:
             # A peer's fault or a refused request must not take the node down; the stage's deadline bounds the retries.
-            log.info("lease %s: %s waits: %s", board.lease_id.hex()[:8], what, error)
+            # Duties that run tasks of their own raise in groups, however deep, and one of a kind may come alone.
+            log.info("lease %s: %s waits: %s", board.lease_id.hex()[:8], what, _first(group))
         else:
             return
         await trio.sleep(pause * rng.uniform(0.5, 1.5))
         pause = min(pause * 2, _LAST_RETRY_S)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
