@@ -153,6 +153,19 @@ def check_receipt(receipt: Mapping[str, Any], reader: Reader, books: Books) -> l
     ]
 
 
+def check_promise(receipt: Mapping[str, Any], chain_id: int, escrow: bytes) -> Finding:
+    """The newest voucher is one that the escrow will honour as soon as there is a chain to ask."""
+    voucher = decode_voucher(bytes.fromhex(receipt["evidence"]["voucher"]))
+    try:
+        check_voucher(Domain(chain_id, escrow), voucher)
+    except PeerFault as fault:
+        return Finding(False, f"promises: {fault.message}")
+    return Finding(
+        voucher.cumulative == receipt["amount"]["units"],
+        f"promises: the provider holds a signed voucher for {format_tokens(voucher.cumulative)}, all that was used",
+    )
+
+
 def check_model(model: Path, example: Path) -> list[Finding]:
     """The output file is a model of the shipped data, and its accuracy follows from its weights."""
     try:

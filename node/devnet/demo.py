@@ -123,7 +123,7 @@ def _findings_of_leaving(market: LocalMarket) -> list[Finding]:
     if not left.engine:
         return [asked, Finding(True, "clean: no container, network or volume was left")]
     removed = ", ".join(f"{kind} {name[:12]}" for kind, name in left.engine)
-    return [asked, Finding(False, f"clean: had to remove what a killed node left: {removed}")]
+    return [asked, Finding(False, f"clean: had to remove what an unfinished job left: {removed}")]
 
 
 def _hand_over(market: LocalMarket, narrator: Narrator) -> None:

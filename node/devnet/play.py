@@ -107,7 +107,7 @@ async def check_after_death(market: LocalMarket, sold: Sold) -> list[Finding]:
     """What is true of the money after somebody died, read from the chain alone, if there is one."""
     dead = {gone.name for gone in sold.followed.deaths}
     if CHAIN in dead:
-        return [Finding(False, "chain: it is gone, so its books cannot be read; nothing moved since its last block")]
+        return await _check_promise(market, sold)
     if REQUESTER in dead:
         await _wait_released(market)
     async with open_reader(market) as reader:
@@ -119,6 +119,15 @@ async def check_after_death(market: LocalMarket, sold: Sold) -> list[Finding]:
         text = f"{format_tokens(books.held)} is still held: the payer's own within {delay} s of asking for it"
         findings.append(Finding(True, f"chain: {text}, without anybody's consent"))
     return findings
+
+
+async def _check_promise(market: LocalMarket, sold: Sold) -> list[Finding]:
+    """Without a chain: what the provider holds a valid voucher for, by the requester's journal."""
+    gone = Finding(False, "chain: it is gone, so its books cannot be read; nothing moved since its last block")
+    receipts = await trio.to_thread.run_sync(partial(market.client(REQUESTER).get, "receipts", job=sold.job))
+    if market.chain is None or not receipts or not receipts[0]["evidence"]["voucher"]:
+        return [gone, Finding(True, "promises: no voucher was signed, so nobody is owed anything")]
+    return [gone, checks.check_promise(receipts[0], market.chain.chain_id, market.chain.escrow)]
 
 
 @asynccontextmanager

@@ -33,8 +33,8 @@ _SHELVES: dict[str, dict[str, str | int]] = {
         "region": "eu-south",
     },
 }
-_RHYTHM = {"tick": "1s", "grace": "4s", "final_within": "15s"}
-"""Short, so that a ten-second job shows several payments."""
+_RHYTHM = {"tick": "1s", "grace": "4s", "final_within": "10s", "settle_patience": "5s"}
+"""Short, so that a ten-second job shows several payments, and so that nobody waits minutes for a dead neighbour."""
 
 
 class ChainFacts(Struct, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ from node.devnet.checks import (
     Books,
     check_books,
     check_model,
+    check_promise,
     check_receipt,
     check_transactions,
     check_wallets,
@@ -211,6 +212,12 @@ def test_altered_evidence_fails(part: str):
     raw[-1] ^= 1
     forged["evidence"][part] = raw.hex()
     assert not all(holds(forged))
+
+
+def test_a_promise_is_a_voucher_for_all_that_was_used():
+    assert check_promise(receipt(), DOMAIN.chain_id, ESCROW).holds
+    assert not check_promise(receipt(vouched=DUE - 1), DOMAIN.chain_id, ESCROW).holds
+    assert not check_promise(receipt(), DOMAIN.chain_id + 1, ESCROW).holds
 
 
 @pytest.mark.parametrize(
