@@ -173,6 +173,8 @@ async def _open_trading(config: NodeConfig, chain: ChainConfig, world: World) ->
         poll_s=_poll_ms(chain) / 1000,
         confirmations=chain.confirmations,
         close_lanes=config.requester.close_lanes,
+        close_patience_s=config.requester.close_patience_ms / 1000,
+        settle_patience_s=config.provider.settle_patience_ms / 1000,
         start_block=chain.start_block,
     )
     if not config.provide:
