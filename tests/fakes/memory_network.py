@@ -3,7 +3,8 @@ seed.
 
 :class:`MemoryWorld` is the weather (delay, loss, duplicates, partitions, crashes); :class:`MemoryNetwork` is
 what one node sees of it. Under trio's ``MockClock`` nothing here waits in real time. Every pair of nodes
-draws from a generator of its own, so one more message somewhere does not change the luck of all others.
+draws from a generator of its own, so one more message somewhere does not change the luck of all others. Where two tasks act at
+the same instant, trio's scheduler decides who is first; seed it too for exact replays of busy worlds.
 
 It is stricter than the real adapter where that helps a test: a bug in a handler (anything but the market's
 own errors) fails the test instead of resetting a stream.
@@ -188,6 +189,7 @@ class MemoryNetwork:
         self._stream_handlers: dict[str, StreamHandler] = {}
         self._budgets = PeerBudgets()
         self._at_once: dict[bytes, trio.Semaphore] = {}
+        self._dialing: dict[bytes, trio.Event] = {}
         self._seen: OrderedDict[tuple[bytes, int], None] = OrderedDict()
         self._published = 0
         self._in_flight = 0
@@ -297,7 +299,14 @@ class MemoryNetwork:
             return link
         if peer not in self._book:
             raise PeerUnreachable("no address of that peer is known")
-        return await self._world.dial(self, peer)
+        if peer in self._dialing:
+            await self._dialing[peer].wait()
+            return await self._linked(peer)
+        self._dialing[peer] = trio.Event()
+        try:
+            return await self._world.dial(self, peer)
+        finally:
+            self._dialing.pop(peer).set()
 
     def _post(self, receiver: MemoryNetwork, act: Callable[[], Awaitable[None]]) -> None:
         for delay in self._world.arrivals(self._key, receiver.key):
