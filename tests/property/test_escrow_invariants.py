@@ -58,6 +58,14 @@ class EscrowMachine(RuleBasedStateMachine):
         self.both(lambda: self.real.deposit(key, amount), lambda: self.model.deposit(FUNDER, key, amount))
         assert self.real.lane(key).exit_at == exit_before, "I7"
 
+    @rule(place=st.integers(0, 2), nobody=st.booleans(), amount=st.integers(0, 9))
+    def deposit_for_nobody(self, place: int, nobody: bool, amount: int) -> None:
+        parties = [PAYERS[0].address, PAYEES[0].address, SESSIONS[0].address]
+        parties[place] = bytes(20) if nobody else self.real.domain.escrow
+        key = LaneKey(*parties)
+        self.both(lambda: self.real.deposit(key, amount), lambda: self.model.deposit(FUNDER, key, amount))
+        assert self.real.lane(key).balance == 0, "A10"
+
     @rule(payer=payers, payee=payees, more=st.integers(0, 10**9), whose=st.sampled_from(["own", "own", "alien"]))
     def sign(self, payer: int, payee: int, more: int, whose: str) -> None:
         key = lane_of(payer, payee)

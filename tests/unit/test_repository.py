@@ -28,6 +28,8 @@ ADAPTERS = {
 """A technology, and how the names of the only files that may import it begin."""
 
 TESTED_ELSEWHERE = {
+    "ledger/deploy.py": "tests/integration/test_evm_chain.py",
+    "ledger/evm_chain.py": "tests/ports/test_chain.py",
     "node/devnet/engine_leftovers.py": "tests/integration/test_engine_leftovers.py",
     "runtime/docker_containers.py": "tests/ports/test_engine.py",
     "runtime/docker_engine.py": "tests/ports/test_engine.py",
