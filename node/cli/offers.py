@@ -21,7 +21,14 @@ from node.cli.terminal import short, table
 @click.option("--real", is_flag=True, help="No simulated GPUs.")
 @click.option("-n", "limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="At most this many.")
 def offers(
-    gpu: str | None, region: str | None, max_price: str | None, min_vram: str | None, free: bool, real: bool, limit: int
+    *,
+    gpu: str | None,
+    region: str | None,
+    max_price: str | None,
+    min_vram: str | None,
+    free: bool,
+    real: bool,
+    limit: int,
 ) -> None:
     """List live offers, cheapest first."""
     session = current_session()
@@ -41,6 +48,10 @@ def offers(
     if not found:
         session.say("no live offer fits; without filters 'cfab offers' shows all, 'cfab status' the peers")
         return
+    _print_table(found)
+
+
+def _print_table(found: list[dict[str, Any]]) -> None:
     rows = [
         (
             short(offer.get("provider")) + (" (you)" if offer.get("mine") else ""),

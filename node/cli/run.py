@@ -76,7 +76,7 @@ def _job_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.option("-f", "--file", "file", metavar="FILE", help="Start from a job file; flags win over it.")
 @_job_options
-def run(image: str, command: tuple[str, ...], file: str | None, detach: bool, ticks: bool, **flags: Any) -> int:
+def run(image: str, command: tuple[str, ...], *, file: str | None, detach: bool, ticks: bool, **flags: Any) -> int:
     """Buy a machine for one command and watch it.
 
     Returns the program's own exit code, or 125 when no machine could be had, paid or kept. Ctrl-C leaves the job

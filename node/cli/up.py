@@ -29,6 +29,7 @@ _STOP_S = 30.0
 @click.option("--price", metavar="PRICE", help="Ask this per GPU-hour, such as 0.30/h.")
 @click.option("--password-file", metavar="FILE", help="The wallet's password; - for stdin (CFAB_PASSWORD_FILE).")
 def up(
+    *,
     provide: bool,
     introducer: bool,
     file: str | None,

@@ -126,6 +126,12 @@ def _contradictions(report: Report) -> None:
             "keep it in one of the two lists",
             also=marks[f"providers.allow={key}"],
         )
+    _check_budget(report)
+
+
+def _check_budget(report: Report) -> None:
+    values, marks = report.values, report.marks
+    gpu = values.get("resources.gpu")
     if {"max_price", "max_total"} <= values.keys() and values["max_price"] > 0:
         # Less than a second's worth of work is a slip of a decimal, not a budget.
         slots = gpu.count if gpu else 1
