@@ -111,9 +111,7 @@ class EscrowModel:
             raise RevertError("ConsentExpired")
         if not lane.claimed <= cumulative <= lane.balance:
             raise RevertError("CumulativeOutOfRange")
-        digest = close_digest(
-            self.domain, key, epoch=lane.epoch, cumulative=cumulative, deadline_s=deadline_s
-        )
+        digest = close_digest(self.domain, key, epoch=lane.epoch, cumulative=cumulative, deadline_s=deadline_s)
         for party, signature in ((key.payee, payee_signature), (key.payer, payer_signature)):
             if sender != party and _signer(digest, signature) != party:
                 raise RevertError("ConsentMissing")
