@@ -30,6 +30,9 @@ class ConnectionLimits:
     upgrade_s: float = 10.0
 
 
+DEFAULT_LIMITS = ConnectionLimits()
+
+
 class AddressCount:
     """How many of something each public address holds, against a limit."""
 

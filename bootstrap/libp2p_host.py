@@ -12,6 +12,7 @@ import random
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
 from bootstrap.address_book import MAX_ADDRESSES, AddressBook, load, save
-from bootstrap.connection_limits import ConnectionLimits
+from bootstrap.connection_limits import DEFAULT_LIMITS, ConnectionLimits
 from bootstrap.first_peers import parse_introducers
 from bootstrap.identity import key_of_seed
 from bootstrap.libp2p_dialer import Dialer
@@ -39,6 +40,31 @@ _IDENTIFY_S, _IDENTIFY_STEP_S = 10.0, 0.1
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class HostSettings:
+    """How a host shall be.
+
+    Attributes:
+        seed: Ed25519 seed, 32 bytes; decides the peer id. Never printed.
+        listen: where to listen, such as ``/ip4/0.0.0.0/tcp/4001``; port 0 means any.
+        topics: the gossip topics that exist; peers cannot make us keep others.
+        max_message: longest gossip message, bytes.
+        introducers: addresses with peer ids that are kept connected.
+        announce: what to tell others instead of the listening addresses, for a node behind a forwarded port.
+        book_path: file to remember peers in, or none.
+        limits: bounds on connections.
+    """
+
+    seed: bytes = field(repr=False)
+    listen: tuple[str, ...]
+    topics: frozenset[str]
+    max_message: int
+    introducers: tuple[str, ...] = ()
+    announce: tuple[str, ...] = ()
+    book_path: Path | None = None
+    limits: ConnectionLimits = DEFAULT_LIMITS
+
+
 class Host:
     """The parts of a running host, wired together by :func:`open_host`.
 
@@ -52,11 +78,11 @@ class Host:
         nursery: tasks that end with the host.
     """
 
-    def __init__(self, seed: bytes, topics: frozenset[str], *, max_message: int, limits: ConnectionLimits) -> None:
-        private = Ed25519PrivateKey.new(seed)
+    def __init__(self, settings: HostSettings) -> None:
+        private = Ed25519PrivateKey.new(settings.seed)
         key_pair = KeyPair(private, private.get_public_key())
-        swarm = HardenedSwarm(key_pair, limits)
-        self.key = key_of_seed(seed)
+        swarm = HardenedSwarm(key_pair, settings.limits)
+        self.key = key_of_seed(settings.seed)
         self.addresses: tuple[PeerAddress, ...] = ()
         self.libp2p = BasicHost(
             swarm,
@@ -64,75 +90,62 @@ class Host:
             disable_identify_address_discovery=True,
         )
         self.connections = PeerConnections(self.libp2p, swarm)
-        self.gossip = Gossip(self.libp2p, self.connections, topics, max_message=max_message)
+        self.gossip = Gossip(self.libp2p, self.connections, settings.topics, max_message=settings.max_message)
         self.book = AddressBook(self.key, random.Random())
         self.dialer = Dialer(self.connections, self.book)
         self.nursery: trio.Nursery
 
 
 @asynccontextmanager
-async def open_host(
-    *,
-    seed: bytes,
-    listen: tuple[str, ...],
-    topics: frozenset[str],
-    max_message: int,
-    introducers: tuple[str, ...] = (),
-    announce: tuple[str, ...] = (),
-    book_path: Path | None = None,
-    limits: ConnectionLimits | None = None,
-) -> AsyncIterator[Host]:
+async def open_host(settings: HostSettings) -> AsyncIterator[Host]:
     """Run a host inside this block.
-
-    Args:
-        seed: Ed25519 seed, 32 bytes; decides the peer id.
-        listen: where to listen, such as ``/ip4/0.0.0.0/tcp/4001``; port 0 means any.
-        topics: the gossip topics that exist; peers cannot make us keep others.
-        max_message: longest gossip message, bytes.
-        introducers: addresses with peer ids that are kept connected.
-        announce: what to tell others instead of the listening addresses, for a node behind a forwarded port.
-        book_path: file to remember peers in, or none.
-        limits: bounds on connections.
 
     Raises:
         InvalidRequest: a malformed address, or ``code="port_in_use"``.
     """
-    first = parse_introducers(introducers)
-    announced = tuple(map(parse_address, announce))
-    listen_at = [Multiaddr(str(_checked(parse_address(text)))) for text in listen]
+    first = parse_introducers(settings.introducers)
+    announced = tuple(map(parse_address, settings.announce))
+    listen_at = [_checked(parse_address(text)) for text in settings.listen]
     _quieten_libraries()
-    host = Host(seed, topics, max_message=max_message, limits=limits or ConnectionLimits())
-    if book_path is not None:
-        load(host.book, book_path)
+    host = Host(settings)
+    if settings.book_path is not None:
+        load(host.book, settings.book_path)
     for address in first:
         assert address.key is not None
         host.dialer.learn(address.key, (address,), keep=True)
     failure: Exception | None = None
     try:
-        async with host.libp2p.run(listen_at):
-            host.addresses = announced or _listening_addresses(host)
-            async with (
-                background_trio_service(host.gossip.pubsub),
-                background_trio_service(host.gossip.router),
-                trio.open_nursery() as nursery,
-            ):
-                host.nursery = nursery
-                nursery.start_soon(host.dialer.run)
-                nursery.start_soon(_keep_saving, host.book, book_path)
-                host.connections.on_connected.append(partial(nursery.start_soon, _learn_addresses, host))
-                try:
-                    yield host
-                except Exception as error:  # noqa: BLE001 - raised below: not wrapped once per nursery here
-                    failure = error
-                finally:
-                    host.connections.on_connected.clear()
-                nursery.cancel_scope.cancel()
-            with trio.move_on_after(_CLOSE_S):
-                await host.libp2p.close()  # leaving run() alone would leave the connections open
+        async with _running(host, listen_at, announced):
+            host.nursery.start_soon(_keep_saving, host.book, settings.book_path)
+            try:
+                yield host
+            except Exception as error:  # noqa: BLE001 - raised below, not wrapped once per nursery in here
+                failure = error
     finally:
-        _save(host.book, book_path)
+        _save(host.book, settings.book_path)
     if failure is not None:
         raise failure
+
+
+@asynccontextmanager
+async def _running(host: Host, listen: list[PeerAddress], announced: tuple[PeerAddress, ...]) -> AsyncIterator[None]:
+    async with host.libp2p.run([Multiaddr(str(address)) for address in listen]):
+        host.addresses = announced or _listening_addresses(host)
+        async with (
+            background_trio_service(host.gossip.pubsub),
+            background_trio_service(host.gossip.router),
+            trio.open_nursery() as nursery,
+        ):
+            host.nursery = nursery
+            nursery.start_soon(host.dialer.run)
+            host.connections.on_connected.append(partial(nursery.start_soon, _learn_addresses, host))
+            try:
+                yield
+            finally:
+                host.connections.on_connected.clear()
+            nursery.cancel_scope.cancel()
+        with trio.move_on_after(_CLOSE_S):
+            await host.libp2p.close()  # leaving run() alone would leave the connections open
 
 
 def _checked(address: PeerAddress) -> PeerAddress:

@@ -14,9 +14,9 @@ from pathlib import Path
 import trio
 
 from bootstrap.channel import ChannelBroken
-from bootstrap.connection_limits import ConnectionLimits
+from bootstrap.connection_limits import DEFAULT_LIMITS, ConnectionLimits
 from bootstrap.identity import peer_id_of
-from bootstrap.libp2p_host import Host, open_host
+from bootstrap.libp2p_host import Host, HostSettings, open_host
 from bootstrap.libp2p_streams import PeerStream
 from bootstrap.peer_address import dialable
 from market.errors import FabricError, PeerFault
@@ -39,14 +39,14 @@ async def open_libp2p_network(
     topics: frozenset[str] = TOPICS,
     announce: tuple[str, ...] = (),
     book_path: Path | None = None,
-    limits: ConnectionLimits | None = None,
+    limits: ConnectionLimits = DEFAULT_LIMITS,
 ) -> AsyncIterator[Libp2pNetwork]:
-    """Be on the network inside this block. The arguments are those of :func:`bootstrap.libp2p_host.open_host`.
+    """Be on the network inside this block. The arguments are those of :class:`bootstrap.libp2p_host.HostSettings`.
 
     Raises:
         InvalidRequest: a malformed address, or one that cannot be listened on (``code="port_in_use"``).
     """
-    async with open_host(
+    settings = HostSettings(
         seed=seed,
         listen=listen,
         topics=topics,
@@ -55,7 +55,8 @@ async def open_libp2p_network(
         announce=announce,
         book_path=book_path,
         limits=limits,
-    ) as host:
+    )
+    async with open_host(settings) as host:
         yield Libp2pNetwork(host)
 
 

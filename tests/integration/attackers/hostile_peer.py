@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from bootstrap.channel import varint
-from bootstrap.libp2p_host import Host, open_host
+from bootstrap.libp2p_host import Host, HostSettings, open_host
 from bootstrap.libp2p_streams import PeerStream, id_of
 from bootstrap.peer_address import parse_address
 from node.libp2p_network import TOPICS, Libp2pNetwork
@@ -60,7 +60,8 @@ class HostilePeer:
 async def hostile_peer(victim: Libp2pNetwork, *, gossips: bool = False) -> AsyncIterator[HostilePeer]:
     """A hostile peer, connected to its victim. It has no gossip stream of its own unless it ``gossips``."""
     seed = b"hostile!" * 4
-    async with open_host(seed=seed, listen=("/ip4/127.0.0.1/tcp/0",), topics=TOPICS, max_message=65536) as host:
+    settings = HostSettings(seed=seed, listen=("/ip4/127.0.0.1/tcp/0",), topics=TOPICS, max_message=65536)
+    async with open_host(settings) as host:
         peer = HostilePeer(host, victim)
         if not gossips:
             host.gossip.pubsub.blacklisted_peers.add(id_of(victim.key))
