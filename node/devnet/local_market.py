@@ -33,6 +33,8 @@ from node.home import API_SOCKET, CONFIG_FILE, NODE_KEY_FILE, SESSION_KEY_FILE, 
 
 CHAIN = "chain"
 CHAIN_ID = 31337
+CHAIN_VARIABLE = "CFAB_DEMO_CHAIN"
+"""Set to ``embedded`` to do without anvil even where it is installed."""
 EXIT_DELAY_S = 8
 """How long a payer waits for its money without the provider's consent. Minutes to days on a real chain."""
 PASSWORD = "play money"
@@ -138,7 +140,7 @@ class LocalMarket:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start_chain(self, port: int) -> None:
-        anvil = find_anvil()
+        anvil = None if os.environ.get(CHAIN_VARIABLE) == "embedded" else find_anvil()
         self.chain_kind = "anvil" if anvil else "embedded"
         if anvil:
             # Mined at once, and time still moves when nothing happens: exits need that.

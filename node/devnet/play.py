@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
@@ -10,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import trio
 from msgspec import Struct
 
@@ -56,7 +56,14 @@ async def raise_market(market: LocalMarket, narrator: Narrator) -> None:
     await market.raise_up(real_gpu=await _has_real_gpu(market.folder / "probe"))
     assert market.chain is not None
     narrator.step("chain", f"{market.chain_kind} on {market.chain.rpc}, escrow 0x{market.chain.escrow.hex()}")
-    narrator.step("nodes", ", ".join(market.seats) + ": separate processes, libp2p over TCP", seconds=_since(began))
+    narrator.step(
+        "nodes",
+        f"{', '.join(market.seats)}: separate processes, libp2p over TCP",
+        seconds=_since(began),
+        folder=str(market.folder),
+        processes={name: ticket.pid for name, ticket in market.processes.tickets().items()},
+        homes={node_id: str(home) for node_id, home in market.homes().items()},
+    )
     began = time.monotonic()
     offers = await market.wait_offers(len(PROVIDERS))
     narrator.step("offers", f"{len(offers)} seen by the requester", seconds=_since(began), offers=offers)
@@ -69,10 +76,7 @@ async def sell_job(market: LocalMarket, narrator: Narrator) -> Sold:
     Raises:
         InvalidRequest: the job is refused. Unavailable: a node or the chain does not answer.
     """
-    folder = market.folder / "job"
-    await trio.to_thread.run_sync(shutil.copytree, EXAMPLE, folder)
-    request = load_job_file(folder / "job.yaml")
-    request = msgspec.structs.replace(request, spec=msgspec.structs.replace(request.spec, image=DEFAULT_TAG))
+    request = load_job_file(await trio.to_thread.run_sync(_copy_example, market.folder / "job"))
     async with open_reader(market) as reader:
         before = await checks.read_wallets(reader, market.accounts)
     client = market.client(REQUESTER)
@@ -150,6 +154,15 @@ async def _wait_released(market: LocalMarket) -> None:
         for name in PROVIDERS:
             while await trio.to_thread.run_sync(_leases, market.client(name).get):
                 await trio.sleep(_LOOK_S)
+
+
+def _copy_example(folder: Path) -> Path:
+    """The example in a folder of its own, so that its output does not land in the checkout, with the image that was
+    built here in place of one from a registry. Returns the path of its job file."""
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("out", "__pycache__"))
+    file = folder / "job.yaml"
+    file.write_text(re.sub(r"(?m)^image: .*$", f"image: {DEFAULT_TAG}", file.read_text()))
+    return file
 
 
 def _leases(get: Callable[..., Any]) -> list[Any]:
