@@ -6,6 +6,7 @@ again when an award arrives. One rule, one function, one name that users see.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -71,16 +72,24 @@ def is_feasible(candidate: Candidate, requirements: Requirements, limits: Limits
     return all(holds(candidate, requirements, limits) for _, holds in RULES)
 
 
+_VENDOR = frozenset({"nvidia", "geforce", "tesla", "quadro"})
+_VARIANT = re.compile(r"\d+gb|hbm\d*e?|sxm\d*|pcie|nvl|gpu")
+"""Words a driver adds to a model that do not make it another one: memory, socket. "Ti" or "Laptop" do."""
+
+
 def _same_model(offered: str, wanted: str) -> bool:
-    return _plain(offered) == _plain(wanted)
+    """``NVIDIA H100 80GB HBM3`` is an ``H100`` and ``rtx4090`` a ``GeForce RTX 4090``, but no ``RTX 4090 Laptop``."""
+    words, asked = _words(offered), "".join(_words(wanted))
+    if "".join(words) == asked:
+        return True
+    return any(
+        "".join(words[:count]) == asked and all(_VARIANT.fullmatch(word) for word in words[count:])
+        for count in range(1, len(words))
+    )
 
 
-def _plain(model: str) -> str:
-    """``NVIDIA GeForce RTX 4090`` and ``rtx4090`` are one model: people and drivers spell it differently."""
-    word = "".join(ch for ch in model.lower() if ch.isalnum())
-    for prefix in ("nvidia", "geforce"):
-        word = word.removeprefix(prefix)
-    return word
+def _words(model: str) -> list[str]:
+    return [word for word in re.split(r"[^a-z0-9]+", model.lower()) if word and word not in _VENDOR]
 
 
 def _within(region: str, wanted: str) -> bool:

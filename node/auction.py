@@ -23,6 +23,7 @@ from market.signing import Signer, Verified, spec_hash, verify
 from node import wire
 from node.admission import pack_batch
 from node.control import money, price_view
+from node.lease_board import lease_id_of
 from node.offer_intake import OfferIntake
 from node.ports import Clock, Network, PeerUnreachable
 from node.provider import AwardRequest
@@ -30,7 +31,8 @@ from node.provider import AwardRequest
 log = logging.getLogger(__name__)
 
 _BID_TTL_MS = 60_000
-_AWARD_TTL_MS = 30_000
+_AWARD_TTL_MS = wire.MAX_CLOCK_SKEW_MS + 30_000
+"""By the provider's clock, which may be as wrong as ours: an award must not be born expired."""
 
 
 class Purse(Struct, frozen=True, kw_only=True):
@@ -55,6 +57,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """The end of one auction: a lease, or why there is none."""
 
     lease: Verified[Lease] | None
+    match: Match | None = None
     shortlist: Shortlist
     why_not: WhyNot
 
@@ -116,7 +119,7 @@ class Auctioneer:
         for match in found.matches[: wire.MAX_AWARD_TRIES]:
             lease = await self._try(match, bid.record, purchase, found.transcript, tell)
             if lease is not None:
-                return Outcome(lease=lease, shortlist=found, why_not=reasons)
+                return Outcome(lease=lease, match=match, shortlist=found, why_not=reasons)
         return Outcome(lease=None, shortlist=found, why_not=reasons)
 
     async def _try(
@@ -149,10 +152,13 @@ class Auctioneer:
             lease = verify(raw, Lease)
             if lease.signer != award.record.provider or lease.record.award != award.raw:
                 raise PeerFault("a lease for another award", code="wrong_lease")
+            if lease.record.lease_id != lease_id_of(self._signer.key, lease.signer, award.record.bid_id):
+                # Ids can be computed by everybody: with a chosen one a provider would take over another's lease here.
+                raise PeerFault("a lease under another id", code="wrong_lease")
             if len(set(lease.record.slots)) != award.record.slots:
                 raise PeerFault("a lease with another number of slots", code="wrong_lease")
             return lease
-        refusal = verify(reply.get("refusal") or b"", Refusal)
+        refusal = verify(reply.get("refusal", b""), Refusal)
         if refusal.signer != award.record.provider or refusal.record.bid_id != award.record.bid_id:
             raise PeerFault("a refusal of another award", code="wrong_refusal")
         self._intake.book.learn(refusal.record, match.offer.record.machine)

@@ -23,7 +23,7 @@ _ERRORS: dict[ExitReason | None, tuple[str, str, bool]] = {
 }
 
 
-def describe_lease(lease: Verified[Lease]) -> dict[str, Any]:
+def describe_lease(lease: Verified[Lease], *, gpu: str) -> dict[str, Any]:
     """The ``leased`` event: who, at what price, what it can cost at most and what can be lost at most."""
     award = verify(lease.record.award, Award).record
     state = LeaseState(
@@ -33,6 +33,7 @@ def describe_lease(lease: Verified[Lease]) -> dict[str, Any]:
         "lease": lease.record.lease_id.hex(),
         "provider": award.provider.hex(),
         "machine": award.machine,
+        "gpu": gpu,
         "price": price_view(award.price),
         "cap": money(state.cap),
         "exposure": money(state.exposure),

@@ -234,6 +234,7 @@ class RequesterDesk:
 
     async def _open(self, job: Job, outcome: Outcome) -> None:
         assert outcome.lease is not None
+        assert outcome.match is not None
         opened = Opened(
             role=Role.REQUESTER,
             lease=outcome.lease.raw,
@@ -242,7 +243,7 @@ class RequesterDesk:
             job_id=job.job_id,
         )
         now = self._clock.now_ms()
-        leased = job_entry(job.job_id, LEASED, now, describe_lease(outcome.lease))
+        leased = job_entry(job.job_id, LEASED, now, describe_lease(outcome.lease, gpu=outcome.match.offer.record.gpu))
         self._attach(job, await open_board(self._journal, opened, now=now, also=[leased]))
         job.ring()
 

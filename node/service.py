@@ -10,6 +10,7 @@ import trio
 
 from bootstrap.identity import peer_id_of
 from ledger.ports import Journal
+from market.duties import Role
 from market.errors import InvalidRequest, Unavailable
 from node import views
 from node.config import NodeConfig
@@ -117,6 +118,8 @@ class NodeService:
         return {"job": await self._buying().desk.submit(JobRequest.from_json(request))}
 
     async def jobs(self) -> list[JobView]:
+        if self._journal is None:
+            return []
         found = [await self.job(stream.removeprefix(PREFIX)) for stream in await self._need_journal().streams(PREFIX)]
         return found[::-1]
 
@@ -173,8 +176,19 @@ class NodeService:
             for entry in await journal.read(stream):
                 if entry.kind == "settled":
                     settled = msgspec.json.decode(entry.body)
-            found.append(views.receipt_view(board, board.job_id, settled))
+            found.append(views.receipt_view(board, board.job_id, settled, gpu=await self._gpu_of(board)))
         return found[::-1]
+
+    async def _gpu_of(self, board: LeaseBoard) -> str:
+        """The model behind a lease: as our machine has it, or as the offer said when we took it."""
+        selling = self._trading.selling if self._trading else None
+        if selling and board.role is Role.PROVIDER:
+            machine = selling.desk.machines.get(board.award.record.machine)
+            return machine.description.gpu if machine else ""
+        for entry in await self._need_journal().read(PREFIX + board.job_id):
+            if entry.kind == LEASED:
+                return str(msgspec.json.decode(entry.body).get("gpu", ""))
+        return ""
 
     async def wallet(self) -> WalletView:
         world, buying = self._need_world(), self._buying()

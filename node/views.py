@@ -66,7 +66,7 @@ def job_view(job_id: str, submitted: Submitted, events: list[dict[str, Any]], bo
         "name": submitted.request.name,
         "state": state,
         "image": submitted.spec.image,
-        "gpu": ",".join(requirements.gpus) or "any",
+        "gpu": leased["gpu"] if leased else ",".join(requirements.gpus) or "any",
         "provider": leased["provider"] if leased else None,
         "lease": leased["lease"] if leased else None,
         "price": leased["price"] if leased else None,
@@ -83,7 +83,9 @@ def job_view(job_id: str, submitted: Submitted, events: list[dict[str, Any]], bo
     }
 
 
-def receipt_view(board: LeaseBoard, job_id: str, settled: dict[str, Any] | None = None) -> ReceiptView:
+def receipt_view(
+    board: LeaseBoard, job_id: str, settled: dict[str, Any] | None = None, *, gpu: str = ""
+) -> ReceiptView:
     """What a lease used and paid: its newest receipt. ``settled`` is the lane's state as read from the chain."""
     state, award = board.state, board.award.record
     newest = board.paid_reports[-1] if board.paid_reports else None
@@ -96,7 +98,7 @@ def receipt_view(board: LeaseBoard, job_id: str, settled: dict[str, Any] | None 
         "provider": board.provider.hex(),
         "payer": "0x" + award.payer.hex(),
         "machine": award.machine,
-        "gpu": "",
+        "gpu": gpu,
         "price": price_view(state.price),
         "gpu_ms": state.gpu_ms,
         "amount": money(state.paid),

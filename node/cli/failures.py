@@ -28,6 +28,8 @@ _BY_CODE = {
     "no_match": 5,
     "insufficient_funds": 6,
     "not_funded": 6,
+    "tokens_short": 6,
+    "gas_short": 6,
     "wrong_password": 7,
     "wallet_locked": 7,
     "wallet_exists": 7,
