@@ -28,9 +28,16 @@ ADAPTERS = {
 """A technology, and how the names of the only files that may import it begin."""
 
 TESTED_ELSEWHERE = {
+    "bootstrap/libp2p_gossip.py": "tests/integration/test_network_attacks.py",
+    "bootstrap/libp2p_host.py": "tests/integration/test_network_attacks.py",
+    "bootstrap/libp2p_streams.py": "tests/ports/test_network.py",
+    "bootstrap/libp2p_swarm.py": "tests/integration/test_network_attacks.py",
+    "bootstrap/libp2p_yamux.py": "tests/ports/test_network.py",
+    "bootstrap/yamux_stream.py": "tests/unit/bootstrap/test_yamux.py",
     "ledger/deploy.py": "tests/integration/test_evm_chain.py",
     "ledger/evm_chain.py": "tests/ports/test_chain.py",
     "node/devnet/engine_leftovers.py": "tests/integration/test_engine_leftovers.py",
+    "node/libp2p_network.py": "tests/ports/test_network.py",
     "runtime/docker_containers.py": "tests/ports/test_engine.py",
     "runtime/docker_engine.py": "tests/ports/test_engine.py",
     "runtime/docker_exits.py": "tests/ports/test_engine.py",
