@@ -1,8 +1,9 @@
 """Usage reports: how a provider writes one, and what a requester demands before it pays.
 
 The requester believes only its own clock. A report may not claim more GPU-milliseconds than have passed here since
-the lane was funded; once the first report came, not more than since then. That bounds what a lying meter can take
-to the tolerance below.
+the lane was funded; once the first report came, not more than since then; once the job is over here, not more than a
+tick and the grace time beyond. And no report may claim more than that at once: an honest provider freezes a job that
+is unpaid for so long, so what is asked beyond it is its own downtime. That bounds what a lying meter can take.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from market import money
-from market.lease import LeaseState
+from market.lease import LeaseState, Stage
 from market.records import UsageReport
 from market.signing import Verified, digest
 
@@ -79,7 +80,9 @@ def judge_report(
         return ReportRefusal.WRONG_AMOUNT
     if record.amount > state.cap:
         return ReportRefusal.OVER_CAP
-    if record.gpu_ms > _most(chain, state.slots, funded_at=funded_at, now=now):
+    if record.gpu_ms and not (record.started_at or state.started_at):
+        return ReportRefusal.OVER_METERED
+    if record.gpu_ms > _most(chain, state, funded_at=funded_at, now=now):
         return ReportRefusal.OVER_METERED
     return None
 
@@ -122,8 +125,11 @@ def write_report(
     memory_peak_mib: int = 0,
     final: bool = False,
 ) -> UsageReport:
-    """The provider's next report: the meter reading now, chained to the last one that was paid."""
-    gpu_ms = max(metered_gpu_ms(state, now), chain.gpu_ms)
+    """The provider's next report: the meter reading now, chained to the last one that was paid.
+
+    It asks for at most a tick and the grace time at once; after a downtime the rest follows with the next reports.
+    """
+    gpu_ms = max(chain.gpu_ms, min(metered_gpu_ms(state, now), chain.gpu_ms + _step(state)))
     return UsageReport(
         provider=provider,
         lease_id=lease_id,
@@ -146,7 +152,16 @@ def receipt_id(report_id: bytes, voucher_row: bytes) -> bytes:
     return digest(b"computefabric/receipt/1\0", report_id, voucher_row)
 
 
-def _most(chain: ReportChain, slots: int, *, funded_at: int, now: int) -> int:
-    if chain.sequence == 0:
-        return slots * (max(0, now - funded_at) + CLOCK_TOLERANCE_MS)
-    return chain.first_gpu_ms + slots * (max(0, now - chain.first_seen_at) + CLOCK_TOLERANCE_MS)
+def _step(state: LeaseState) -> int:
+    """GPU-milliseconds that may run unpaid: what the lease's printed exposure is the price of."""
+    return state.slots * (state.terms.tick_ms + state.terms.grace_ms)
+
+
+def _most(chain: ReportChain, state: LeaseState, *, funded_at: int, now: int) -> int:
+    slots = state.slots
+    if state.stage is Stage.ENDING:
+        # Our stopwatch must not go on for a job that is over: its provider has a whole deadline to send reports in.
+        now = min(now, state.since + state.terms.tick_ms + state.terms.grace_ms)
+    anchor, before = (chain.first_seen_at, chain.first_gpu_ms) if chain.sequence else (funded_at, 0)
+    elapsed = before + slots * (max(0, now - anchor) + CLOCK_TOLERANCE_MS)
+    return min(elapsed, chain.gpu_ms + _step(state) + slots * CLOCK_TOLERANCE_MS)
