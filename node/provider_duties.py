@@ -20,6 +20,7 @@ from market.lease import (
     ContainerResumed,
     ContainerStarted,
     LaneFunded,
+    ReclaimConfirmed,
     SettlementConfirmed,
     Stage,
 )
@@ -228,6 +229,10 @@ class ProviderDuties:
             if board.state.paid == 0 or lane.claimed >= owed:
                 fact = SettlementConfirmed(at=self._clock.now_ms(), transaction=b"", paid=board.state.paid)
                 await board.record(fact)
+                return
+            if lane.balance == lane.claimed:
+                # The payer's exit was over before we came back: what our vouchers were for is no longer there.
+                await board.record(ReclaimConfirmed(at=self._clock.now_ms(), transaction=b"", paid=board.state.paid))
                 return
             if waited >= self._settle_patience_s or lane.exit_at:
                 await self._payee.redeem([board.lane])
