@@ -42,7 +42,8 @@ class ChainHead(Struct, frozen=True, kw_only=True):
 
 
 class Transaction(Struct, frozen=True, kw_only=True):
-    """A mined transaction of ours. ``succeeded`` is False when the contract reverted it."""
+    """A transaction of ours. ``succeeded`` is False when the contract reverted it, or would have: one that is foreseen
+    to fail is not sent, and has a hash of 32 zero bytes. Look at it after every send."""
 
     hash: bytes
     block: int
