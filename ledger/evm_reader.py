@@ -137,7 +137,7 @@ async def check_escrow(rpc: EvmRpc, *, chain_id: int, escrow: bytes, token: byte
         raise InvalidRequest(
             f"{address} on chain {chain_id} is not the escrow of this release",
             code="not_our_escrow",
-            fix="check the escrow's address, or deploy one with 'cfab chain deploy'",
+            fix="check the escrow's address and the chain id in the config",
         )
 
     def question(web3: Web3) -> tuple[str, int, bytes]:
