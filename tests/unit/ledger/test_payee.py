@@ -93,6 +93,18 @@ async def test_nobody_is_admitted_while_the_payer_leaves(autojump_clock: MockClo
     assert not await world.payee.admit(A, world.lane, 100)
 
 
+async def test_money_that_has_just_left_does_not_count_though_the_depths_still_show_it(
+    autojump_clock: MockClock, world: LaneWorld
+) -> None:
+    await deposit(world, 100)
+    await world.payer.begin_exit(world.lane.payee)
+    await trio.sleep(3600)
+    await world.payer.finish_exit_when_due(world.lane.payee)
+
+    assert (await world.payee_chain.lane(world.lane, confirmations=50)).balance == 100
+    assert not await world.payee.admit(A, world.lane, 100, confirmations=50)
+
+
 async def test_a_lane_that_pays_somebody_else_is_refused(autojump_clock: MockClock, world: LaneWorld) -> None:
     other = replace(world.lane, payee=b"x" * 20)
 
@@ -243,6 +255,15 @@ async def test_redeeming_pays_each_voucher_once(autojump_clock: MockClock, world
         nursery.start_soon(world.payee.redeem)
     assert world.paid == 31
     assert world.payee.summary()[0].claimed == 31
+
+
+async def test_what_a_watchtower_redeemed_is_not_redeemed_again(autojump_clock: MockClock, world: LaneWorld) -> None:
+    await world.funded(A, 100)
+    await world.pay(A, 30)
+    await world.payer_chain.redeem_many(world.lane.payee, [(await world.payer.acknowledge(A, 30)).row()])
+
+    assert world.paid == 30
+    assert await world.payee.redeem() is None
 
 
 async def test_a_redemption_whose_answer_is_lost_may_be_repeated(autojump_clock: MockClock, world: LaneWorld) -> None:
