@@ -97,7 +97,7 @@ async def _until(condition: Callable[[], object], seconds: float) -> None:
             await trio.sleep(0.1)
 
 
-async def _until_running(seller: Participant) -> None:
+async def until_running(seller: Participant) -> None:
     await _until(lambda: any(one.phase == "running" for one in seller.docker.containers.values()), 120)
 
 
@@ -196,7 +196,7 @@ def test_a_job_that_exits_by_itself_is_paid_to_the_millisecond():
 
 def test_a_container_that_is_lost_is_paid_until_the_loss_was_seen():
     async def lose(_market: Marketplace, _buyer: Participant, seller: Participant) -> None:
-        await _until_running(seller)
+        await until_running(seller)
         await trio.sleep(20)
         for lease_id in seller.docker.containers:
             seller.docker.lose(lease_id)
@@ -216,7 +216,7 @@ def test_a_provider_that_hides_the_exit_gains_no_more_than_the_clock_and_the_cap
         await trio.sleep_forever()
 
     async def cancel(_market: Marketplace, buyer: Participant, seller: Participant) -> None:
-        await _until_running(seller)
+        await until_running(seller)
         await trio.sleep(100)
         (job,) = buyer.node.buying.desk.jobs.values()
         await buyer.node.buying.desk.cancel(job)
@@ -231,7 +231,7 @@ def test_a_provider_that_hides_the_exit_gains_no_more_than_the_clock_and_the_cap
 @pytest.mark.parametrize("after_s", [0, 7, 31])
 def test_a_provider_that_vanishes_for_ever_keeps_no_money_back(after_s: int):
     async def vanish(_market: Marketplace, _buyer: Participant, seller: Participant) -> None:
-        await _until_running(seller)
+        await until_running(seller)
         await trio.sleep(after_s)
         seller.crash()
 
@@ -247,7 +247,7 @@ def test_a_provider_that_comes_back_too_late_ends_its_lease_all_the_same():
     """Its vouchers are worth nothing any more: the exit took the rest. Its books must not wait for ever."""
 
     async def sleep_over_the_exit(_market: Marketplace, _buyer: Participant, seller: Participant) -> None:
-        await _until_running(seller)
+        await until_running(seller)
         await trio.sleep(17)
         seller.crash()
         await trio.sleep(600)
@@ -313,7 +313,7 @@ def test_a_requester_that_says_it_funded_and_did_not_gets_nothing(monkeypatch: p
 @pytest.mark.parametrize("after_s", [0, 7, 31])
 def test_a_requester_that_vanishes_costs_the_exposure_and_no_more(after_s: int):
     async def vanish(_market: Marketplace, buyer: Participant, seller: Participant) -> None:
-        await _until_running(seller)
+        await until_running(seller)
         await trio.sleep(after_s)
         buyer.crash()
 
