@@ -1,0 +1,168 @@
+"""The demo for real: five nodes as processes, a chain, an engine, and one job that is sold, run, paid and checked."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.demo_runs import demo_run, until
+
+pytestmark = [pytest.mark.docker, pytest.mark.chain, pytest.mark.processes, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A market that was kept by the user of this machine is none of the tests' business."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.mark.parametrize("chain", ["anvil", "embedded"])
+def test_from_offers_to_a_settled_and_checked_receipt(chain: str):
+    with demo_run(env={"CFAB_DEMO_CHAIN": chain}) as run:
+        assert run.finish() == 0
+        assert run.one("chain")["text"].startswith(chain)
+        assert len(run.one("offers")["offers"]) == 3
+        matching = run.one("matching")
+        assert {item["rule"] for item in matching["rejected"]} == {"price", "simulated"}
+        assert [item["machine"] for item in matching["candidates"]] == ["north"]
+        told = [line["type"] for line in run.lines if "seq" in line]
+        milestones = [
+            "queued",
+            "matching",
+            "leased",
+            "funded",
+            "preparing",
+            "running",
+            "outputs",
+            "settled",
+            "succeeded",
+        ]
+        assert [kind for kind in told if kind in milestones] == milestones
+        assert len(run.all("paid")) >= 4
+        assert all(line["ok"] for line in run.all("check"))
+        assert len(run.checks("receipt")) == 3
+        receipt = run.one("receipt")["receipt"]
+        assert receipt["deposited"]["units"] == receipt["paid"]["units"] + receipt["refunded"]["units"]
+        assert receipt["paid"]["units"] > 0
+        assert run.lines[-1]["type"] == "verdict"
+        assert run.lines[-1]["ok"] is True
+        assert run.alive() == []
+        assert run.left_in_engine() == []
+        assert not run.folder().exists()
+
+
+def test_the_jobs_own_output_is_passed_on():
+    command = [sys.executable, "-m", "node.cli", "demo"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=200, check=False)
+    printed, talk = done.stdout.decode(), done.stderr.decode()
+    assert done.returncode == 0, talk
+    assert "epoch 36/36" in printed
+    assert "voucher for" in talk
+    assert printed.splitlines()[-1].startswith("✔ from offer to settled receipt")
+
+
+def test_a_killed_provider_costs_nobody_money():
+    with demo_run() as run:
+        run.until_working()
+        run.kill("north")
+        assert run.finish() != 0
+        assert [line["process"] for line in run.all("died")] == ["north"]
+        assert run.all("failed")
+        # The dead cannot redeem, so what it was promised went back with the rest, once the exit delay was over.
+        assert run.checks("chain: deposited 0.050001 = paid 0.000000 + refunded 0.050001") == [True]
+        assert run.checks("wallets") == [True, True]
+        assert run.checks("clean: had to remove") == [False]
+        assert run.alive() == []
+        assert run.left_in_engine() == []
+        assert "north was ended by SIGKILL; the job failed" in run.lines[-1]["text"]
+
+
+def test_a_killed_requester_still_pays_what_it_promised():
+    with demo_run() as run:
+        run.until_working()
+        run.kill("requester")
+        assert run.finish() != 0
+        promised = max(line["amount"]["units"] for line in run.all("paid"))
+        assert run.checks(f"chain: deposited 0.050001 = paid 0.{promised:06d} + refunded 0.000000") == [True]
+        assert run.checks("wallets") == [True, True]
+        assert len(run.checks(f"chain: 0.{50001 - promised:06d} is still held")) == 1
+        assert run.alive() == []
+        assert run.left_in_engine() == []
+
+
+def test_a_killed_introducer_does_not_stop_a_job():
+    with demo_run() as run:
+        run.until_working()
+        run.kill("introducer")
+        assert run.finish() != 0
+        assert run.all("succeeded")
+        assert run.checks("chain: deposited") == [True]
+        assert run.checks("clean") == [True, True]
+        assert "introducer was ended by SIGKILL; the job succeeded" in run.lines[-1]["text"]
+
+
+def test_a_killed_chain_leaves_signed_promises():
+    with demo_run() as run:
+        run.until_working()
+        run.kill("chain")
+        assert run.finish() != 0
+        assert [line["process"] for line in run.all("died")] == ["chain"], "a node must outlive its chain"
+        assert run.checks("chain: it is gone") == [False]
+        assert run.checks("promises: the provider holds a signed voucher") == [True]
+        assert run.alive() == []
+        assert run.left_in_engine() == []
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_leaves_nothing(sign: signal.Signals):
+    with demo_run() as run:
+        run.until_working()
+        run.process.send_signal(sign)
+        assert run.finish() == 130
+        assert run.lines[-1]["text"].startswith("interrupted")
+        assert run.alive() == []
+        assert run.left_in_engine() == []
+        assert not run.folder().exists()
+
+
+def test_the_market_does_not_survive_a_killed_demo():
+    with demo_run() as run:
+        run.until_working()
+        run.process.kill()
+        until(lambda: run.alive() == [])
+
+
+def test_a_kept_market_can_be_used_and_stopped():
+    with demo_run("--keep") as run:
+        try:
+            assert run.finish() == 0
+            kept = run.one("kept")
+            assert len(run.alive()) == 6
+            (receipt,) = cfab("receipts", "--json", home=kept["home"])
+            assert receipt["settled"] is True
+            assert receipt["deposited"]["units"] == receipt["paid"]["units"] + receipt["refunded"]["units"]
+            assert {item["purpose"] for item in receipt["transactions"]} == {"deposit", "close"}
+            (job,) = cfab("ps", "-a", "--json", home=kept["home"])
+            assert job["state"] == "succeeded"
+            with demo_run("--keep") as second:
+                assert second.process.wait(60) != 0, "a second one may not be kept"
+        finally:
+            stopped = cfab("demo", "--stop", "--json", home="")
+        assert stopped == {"stopped": str(run.folder())}
+        assert run.alive() == []
+        assert run.left_in_engine() == []
+        assert not run.folder().exists()
+
+
+def cfab(*words: str, home: str) -> object:
+    """What a user in a second terminal gets."""
+    command = [sys.executable, "-m", "node.cli", *words]
+    env = {**os.environ, "CFAB_HOME": home}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60, check=True)
+    return json.loads(done.stdout)
