@@ -69,9 +69,7 @@ def _machine(
         cuda_milli=first.cuda_milli if first else 0,
         runtimes=engine.runtimes[:8],
         isolation="container",
-        terms=PaymentTerms(
-            tick_ms=config.tick_ms, grace_ms=config.grace_ms, final_within_ms=config.final_within_ms
-        ),
+        terms=PaymentTerms(tick_ms=config.tick_ms, grace_ms=config.grace_ms, final_within_ms=config.final_within_ms),
         settlement=settlement,
     )
 
