@@ -94,16 +94,13 @@ async def _serve(config: NodeConfig, password: str, stop: trio.Event, scope: tri
         exchange = PeerExchange(network)
         exchange.register()
         journal = world = trading = None
-        if config.chain is None:
-            intake = OfferIntake(network, clock)
-            intake.register()
-        else:
+        if config.chain is not None:
             journal = await stack.enter_async_context(open_journal(config.home / JOURNAL_FILE))
             world = await stack.enter_async_context(
                 _open_world(config, config.chain, password, seed=seed, network=network, journal=journal, clock=clock)
             )
             trading = await stack.enter_async_context(_open_trading(config, config.chain, world))
-            intake = trading.intake
+        intake = trading.intake if trading else _listen_only(network, clock)
         service = NodeService(
             config,
             network=network,
@@ -122,6 +119,13 @@ async def _serve(config: NodeConfig, password: str, stop: trio.Event, scope: tri
         log.info("node %s is up", config.name)
         await stop.wait()
         tasks.cancel_scope.cancel()
+
+
+def _listen_only(network: Network, clock: SystemClock) -> OfferIntake:
+    """A node without a chain passes offers on and answers for its book, as an introducer does."""
+    intake = OfferIntake(network, clock)
+    intake.register()
+    return intake
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -121,3 +122,5 @@ def _take_terminal() -> None:
     import termios
 
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    # A test run started in the background ignores the signal, and would hand that down.
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,73 @@
+"""The requester's half of a node: who knows whom. Only wiring."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from ledger.payer import Payer
+from node.auction import Auctioneer, Purse
+from node.lane_history import LaneHistory
+from node.lane_keeper import LaneKeeper
+from node.offer_intake import OfferIntake
+from node.report_desk import ReportDesk
+from node.requester import RequesterDesk
+from node.requester_duties import RequesterDuties
+from node.requester_files import RequesterFiles
+from node.trading_world import TradingSettings, World
+
+
+class Buying(Struct, frozen=True, kw_only=True):
+    """The requester's half of a node."""
+
+    desk: RequesterDesk
+    duties: RequesterDuties
+    payer: Payer
+    lanes: LaneKeeper
+    files: RequesterFiles
+    history: LaneHistory
+    auctioneer: Auctioneer
+
+
+async def open_buying(world: World, settings: TradingSettings, intake: OfferIntake) -> Buying:
+    """Wire the requester's half, read its jobs back from the journal, and answer usage reports."""
+    payer = Payer(
+        world.chain, world.journal, world.session_key, world.clock.now_ms, confirmations=settings.confirmations
+    )
+    await payer.load()
+    files = RequesterFiles(world.folder / "jobs", world.network)
+    auctioneer, purse = _open_auction(world, intake)
+    desk = RequesterDesk(auctioneer, journal=world.journal, clock=world.clock, files=files, purse=purse, rng=world.rng)
+    reports = ReportDesk(desk.boards, payer=payer, network=world.network, clock=world.clock)
+    reports.register()
+    lanes = LaneKeeper(payer=payer, chain=world.chain, network=world.network, patience_s=settings.close_patience_s)
+    history = LaneHistory(world.chain, start_block=settings.start_block)
+    duties = RequesterDuties(
+        reports,
+        network=world.network,
+        payer=payer,
+        chain=world.chain,
+        lanes=lanes,
+        books=history,
+        files=files,
+        clock=world.clock,
+        fail=desk.fail_lease,
+        poll_s=settings.poll_s,
+        close_lanes=settings.close_lanes,
+    )
+    await desk.restore()
+    return Buying(
+        desk=desk, duties=duties, payer=payer, lanes=lanes, files=files, history=history, auctioneer=auctioneer
+    )
+
+
+def _open_auction(world: World, intake: OfferIntake) -> tuple[Auctioneer, Purse]:
+    purse = Purse(
+        payer=world.chain.account,
+        signer=world.session_key.address,
+        chain_id=world.chain.chain_id,
+        escrow=world.chain.escrow,
+    )
+    auctioneer = Auctioneer(
+        signer=world.signer, network=world.network, intake=intake, clock=world.clock, rng=world.rng, purse=purse
+    )
+    return auctioneer, purse

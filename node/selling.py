@@ -1,0 +1,68 @@
+"""The provider's half of a node: who knows whom. Only wiring."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from ledger.payee import Payee
+from node.lease_files import LeaseFiles
+from node.machine import Machine
+from node.offer_intake import OfferIntake
+from node.offer_poster import OfferPoster
+from node.provider import ProviderDesk
+from node.provider_duties import ProviderDuties
+from node.provider_streams import ProviderStreams
+from node.trading_world import TradingSettings, World
+from runtime.ports import ContainerEngine
+from runtime.supervisor import tidy_up
+
+
+class Selling(Struct, frozen=True, kw_only=True):
+    """The provider's half of a node."""
+
+    desk: ProviderDesk
+    duties: ProviderDuties
+    poster: OfferPoster
+    payee: Payee
+    machines: list[Machine]
+
+
+async def open_selling(
+    world: World,
+    settings: TradingSettings,
+    intake: OfferIntake,
+    machines: list[Machine],
+    engine: ContainerEngine,
+) -> Selling:
+    """Wire the provider's half, read its leases back from the journal, and look for stray containers."""
+    payee = Payee(world.chain, world.journal, world.wallet, world.clock.now_ms, confirmations=settings.confirmations)
+    await payee.load()
+    poster = OfferPoster(machines, world.network, intake, world.clock)
+    files = LeaseFiles(world.folder / "leases")
+    desk = ProviderDesk(
+        machines,
+        signer=world.signer,
+        network=world.network,
+        journal=world.journal,
+        clock=world.clock,
+        rng=world.rng,
+        inventory_changed=poster.changed,
+    )
+    duties = ProviderDuties(
+        desk,
+        signer=world.signer,
+        network=world.network,
+        engine=engine,
+        payee=payee,
+        files=files,
+        clock=world.clock,
+        node_id=world.signer.key.hex()[:16],
+        poll_s=settings.poll_s,
+        settle_patience_s=settings.settle_patience_s,
+    )
+    desk.register()
+    streams = ProviderStreams(desk, network=world.network, engine=engine, payee=payee, files=files, clock=world.clock)
+    streams.register()
+    # Before the first offer: a stray container would run on slots that are about to be sold.
+    await tidy_up(engine, await desk.restore())
+    return Selling(desk=desk, duties=duties, poster=poster, payee=payee, machines=machines)

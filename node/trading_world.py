@@ -1,0 +1,43 @@
+"""What a trading node works with: its ports, its keys, and how patient it is."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from msgspec import Struct
+
+from ledger.payee import Wallet
+from ledger.ports import Chain, Journal
+from ledger.voucher import SessionKey
+from market.signing import Signer
+from node.ports import Clock, Network
+
+
+class TradingSettings(Struct, frozen=True, kw_only=True):
+    """How patient a node is. Seconds, except ``confirmations`` in blocks.
+
+    ``poll_s`` is how often the chain is asked while something is awaited; ``settle_patience_s`` how long a provider
+    leaves it to the requester to close the lane; ``close_patience_s`` how long a requester asks an absent provider.
+    """
+
+    poll_s: float = 2.0
+    settle_patience_s: float = 30.0
+    close_patience_s: float = 60.0
+    confirmations: int = 1
+    close_lanes: bool = True
+    start_block: int = 0
+
+
+class World(Struct, frozen=True, kw_only=True):
+    """The ports and keys a trading node works with."""
+
+    network: Network
+    journal: Journal
+    chain: Chain
+    clock: Clock
+    rng: random.Random
+    signer: Signer
+    session_key: SessionKey
+    wallet: Wallet
+    folder: Path
