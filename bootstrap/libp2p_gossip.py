@@ -186,13 +186,3 @@ class _GuardedPubsub(Pubsub):
         if self._peer_is_connected(peer_id):
             for topic in kept:
                 self.peer_topics.setdefault(topic, set()).add(peer_id)
-
-    async def handle_dead_peer_queue(self) -> None:
-        """Forget peers whose connection ended; replace a stream that died with one of several connections."""
-        async with self.dead_peer_receive_channel:
-            self.event_handle_dead_peer_queue_started.set()
-            async for peer_id in self.dead_peer_receive_channel:
-                stream = self.peers.get(peer_id)
-                is_dead = stream is not None and stream.muxed_conn.is_closed
-                if is_dead or not self._peer_is_connected(peer_id):
-                    self._handle_dead_peer(peer_id)

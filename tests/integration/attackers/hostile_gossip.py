@@ -29,6 +29,11 @@ def published(message: Message) -> bytes:
     return framed(RPC(publish=[message]).SerializeToString())
 
 
+def subscribed(topic: str) -> bytes:
+    """A frame that asks for a topic."""
+    return framed(RPC(subscriptions=[RPC.SubOpts(subscribe=True, topicid=topic)]).SerializeToString())
+
+
 def wanted(name: bytes, times: int) -> bytes:
     """A frame that asks for one message many times."""
     control = ControlMessage(iwant=[ControlIWant(messageIDs=[name] * times)])

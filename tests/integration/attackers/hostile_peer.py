@@ -34,6 +34,11 @@ class HostilePeer:
         """Close all connections to the victim."""
         await self.host.connections.disconnect(self.victim.key)
 
+    async def drop(self, carrying: PeerStream | None = None) -> None:
+        """Cut the newest connection to the victim, or the one that carries a stream, as a dying process would."""
+        muxed = self._muxed() if carrying is None else carrying._stream.muxed_conn
+        await muxed.close()
+
     async def open(self, protocol: str) -> PeerStream:
         """A properly negotiated stream."""
         return await self.host.connections.open_stream(self.victim.key, protocol)
@@ -57,14 +62,13 @@ class HostilePeer:
 
 
 @asynccontextmanager
-async def hostile_peer(victim: Libp2pNetwork, *, gossips: bool = False) -> AsyncIterator[HostilePeer]:
-    """A hostile peer, connected to its victim. It has no gossip stream of its own unless it ``gossips``."""
+async def hostile_peer(victim: Libp2pNetwork) -> AsyncIterator[HostilePeer]:
+    """A hostile peer, connected to its victim. It has no gossip stream but those that it is told to open."""
     seed = b"hostile!" * 4
     settings = HostSettings(seed=seed, listen=("/ip4/127.0.0.1/tcp/0",), topics=TOPICS, max_message=65536)
     async with open_host(settings) as host:
         peer = HostilePeer(host, victim)
-        if not gossips:
-            host.gossip.pubsub.blacklisted_peers.add(id_of(victim.key))
+        host.gossip.pubsub.blacklisted_peers.add(id_of(victim.key))
         await peer.connect()
         yield peer
 
