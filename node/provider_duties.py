@@ -154,7 +154,10 @@ class ProviderDuties:
     async def _keep_running(self, board: LeaseBoard) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._await_exit, board)
-            nursery.start_soon(self._collect_payments, board)
+            # A report that waits for its answer must not hold up the frost: that wait would be work given away.
+            frost = trio.Lock()
+            nursery.start_soon(self._collect_payments, board, frost)
+            nursery.start_soon(self._freeze_when_overdue, board, frost)
             nursery.start_soon(self._enforce_time_limit, board)
 
     async def _await_exit(self, board: LeaseBoard) -> None:
@@ -184,26 +187,37 @@ class ProviderDuties:
             )
         )
 
-    async def _collect_payments(self, board: LeaseBoard) -> None:
+    async def _collect_payments(self, board: LeaseBoard, frost: trio.Lock) -> None:
         """Report at once, so that the requester's stopwatch starts with ours, and then at every tick."""
         tick_s = board.state.terms.tick_ms / 1000
         while True:
             if await self._send_report(board, final=False):
-                await self._thaw(board)
+                await self._thaw(board, frost)
                 await trio.sleep(tick_s)
             else:
-                await self._freeze_if_overdue(board)
                 await trio.sleep(min(_RETRY_S, tick_s))
 
-    async def _freeze_if_overdue(self, board: LeaseBoard) -> None:
-        if self._clock.now_ms() >= board.state.pause_at and not board.state.paused_at:
-            await self._engine.ensure_paused(board.lease_id.hex())
-            await board.record(ContainerPaused(at=self._clock.now_ms()))
+    async def _freeze_when_overdue(self, board: LeaseBoard, frost: trio.Lock) -> None:
+        while True:
+            left = board.state.pause_at - self._clock.now_ms()
+            if left > 0:
+                await trio.sleep(left / 1000)
+            elif board.state.paused_at:
+                await board.wait_change()
+            else:
+                await self._freeze(board, frost)
 
-    async def _thaw(self, board: LeaseBoard) -> None:
-        if board.state.paused_at:
-            await self._engine.ensure_resumed(board.lease_id.hex())
-            await board.record(ContainerResumed(at=self._clock.now_ms()))
+    async def _freeze(self, board: LeaseBoard, frost: trio.Lock) -> None:
+        async with frost:
+            if self._clock.now_ms() >= board.state.pause_at and not board.state.paused_at:
+                await self._engine.ensure_paused(board.lease_id.hex())
+                await board.record(ContainerPaused(at=self._clock.now_ms()))
+
+    async def _thaw(self, board: LeaseBoard, frost: trio.Lock) -> None:
+        async with frost:
+            if board.state.paused_at:
+                await self._engine.ensure_resumed(board.lease_id.hex())
+                await board.record(ContainerResumed(at=self._clock.now_ms()))
 
     async def _wind_down(self, board: LeaseBoard) -> None:
         name = board.lease_id.hex()
