@@ -32,7 +32,10 @@ def judge_batch(message: bytes, kind: type[R], now: int) -> Judged[R]:
     """Judge a gossip message: a canonical list of signed envelopes of one kind.
 
     The conditions, in order: size (REJECT), form (REJECT), number of records (REJECT), each record's form, bounds
-    and signature (REJECT), issued in the future beyond the tolerated skew (REJECT), expired (IGNORE).
+    and signature (REJECT), issued in the future beyond the tolerated skew (IGNORE), expired (IGNORE).
+
+    Time is never a reason to reject: of two honest forwarders whose clocks differ, one would punish the other for an
+    offer that was dated just so.
     """
     if len(message) > wire.MAX_GOSSIP_BYTES:
         return Judged(verdict=Verdict.REJECT, reason="oversized")
@@ -54,15 +57,16 @@ def pack_batch(records: list[Verified[R]]) -> bytes:
 
 def _judge_records(envelopes: list[bytes], kind: type[R], now: int) -> Judged[R]:
     live: list[Verified[R]] = []
+    reason = "expired"
     for raw in envelopes:
         try:
             record = verify(raw, kind)
         except PeerFault as fault:
             return Judged(verdict=Verdict.REJECT, reason=fault.code)
         if record.record.issued_at > now + wire.MAX_CLOCK_SKEW_MS:
-            return Judged(verdict=Verdict.REJECT, reason="from_the_future")
-        if record.record.expires_at > now:
+            reason = "from_the_future"
+        elif record.record.expires_at > now:
             live.append(record)
     if not live:
-        return Judged(verdict=Verdict.IGNORE, reason="expired")
+        return Judged(verdict=Verdict.IGNORE, reason=reason)
     return Judged(verdict=Verdict.ACCEPT, records=tuple(live))

@@ -20,7 +20,7 @@ from market.duties import Role
 from market.errors import BrokenInvariant, PeerFault, Unavailable
 from market.feasibility import RULES, Candidate, Limits
 from market.lease import OVER, Stage
-from market.records import Award, JobSpec, Lease, Refusal, RefusalReason
+from market.records import Award, JobSpec, Lease, Offer, Refusal, RefusalReason
 from market.signing import Signer, Verified, spec_hash, verify
 from node import wire
 from node.grant_limits import GrantLimits
@@ -118,11 +118,12 @@ class ProviderDesk:
         """The open lease of that id.
 
         Raises:
-            PeerFault: there is none, or it belongs to another requester. Both look alike to a stranger.
+            Unavailable: there is none, or it belongs to another requester. Both look alike to a stranger. Not a fault:
+                a partition is enough for an honest requester to ask about a lease that is over here.
         """
         board = self.boards.get(lease_id)
         if board is None or board.requester != requester:
-            raise PeerFault("no such lease", code="unknown_lease")
+            raise Unavailable("no such lease", code="unknown_lease")
         return board
 
     def free_slots_of(self, board: LeaseBoard) -> None:
@@ -182,7 +183,8 @@ class ProviderDesk:
         if machine is None:
             return RefusalReason.UNKNOWN_OFFER, "no such machine here"
         now = self._clock.now_ms()
-        reason = inventory.judge_award(record, machine.tags(now), machine.inventory, now=now, draining=machine.draining)
+        tags = machine.tags(now)
+        reason = inventory.judge_award(record, tags, machine.inventory, now=now, draining=machine.draining)
         if reason is not None:
             return reason, ""
         if len(self.boards) >= MAX_OPEN_LEASES or self._nursery is None:
@@ -192,9 +194,10 @@ class ProviderDesk:
         )
         if not self._limits.may_grant(award.signer, unfunded=unfunded, now=now):
             return RefusalReason.NOT_ADMITTED, "fund the leases you were granted before asking for more"
-        return self._judge_spec(record, asked, machine)
+        tag = next(offer.record for offer in tags if offer.id == record.offer_id)
+        return self._judge_spec(record, asked, Candidate(offer=tag, free_slots=machine.inventory.free_slots))
 
-    def _judge_spec(self, award: Award, asked: AwardRequest, machine: Machine) -> tuple[RefusalReason | None, str]:
+    def _judge_spec(self, award: Award, asked: AwardRequest, candidate: Candidate) -> tuple[RefusalReason | None, str]:
         try:
             spec = codec.unpack_record(asked.spec, JobSpec, limit=wire.MAX_REQUEST)
         except PeerFault as fault:
@@ -203,11 +206,9 @@ class ProviderDesk:
             return RefusalReason.BAD_SPEC, "the spec is not the one the award commits to"
         if (spec.requirements.slots, spec.max_duration_ms) != (award.slots, award.max_duration_ms):
             return RefusalReason.BAD_SPEC, "slots or duration differ between spec and award"
-        if (problem := _unwanted(spec)) is not None:
+        if (problem := _unwanted(spec, candidate.offer)) is not None:
             return RefusalReason.BAD_SPEC, problem
-        tag = next(offer.record for offer in machine.tags(self._clock.now_ms()) if offer.id == award.offer_id)
         limits = Limits(max_price=award.price, chain_id=award.chain_id, escrow=award.escrow)
-        candidate = Candidate(offer=tag, free_slots=machine.inventory.free_slots)
         for name, holds in RULES:
             if name != "reputation" and not holds(candidate, spec.requirements, limits):
                 return RefusalReason.BAD_SPEC, f"the job asks for more than the offer has ({name})"
@@ -275,15 +276,14 @@ def _holds_slots(board: LeaseBoard) -> bool:
     return state.stage in _HOLDS_SLOTS or (state.stage is Stage.ENDING and not state.finished_at)
 
 
-def _unwanted(spec: JobSpec) -> str | None:
+def _unwanted(spec: JobSpec, offer: Offer) -> str | None:
     """What no machine here gives, whatever it has: said before the slots are taken, not after."""
     if spec.network != "none":
         return f"network '{spec.network}' is not offered here"
     if sum(item.size for item in spec.inputs) > wire.MAX_TRANSFER:
         return "the inputs are larger than this node takes"
-    disk = spec.requirements.disk_mib * spec.requirements.slots
-    if disk and sum(item.size for item in spec.inputs) > disk << 20:
-        return "the inputs are larger than the disk the job asks for"
+    if sum(item.size for item in spec.inputs) > (offer.disk_mib * spec.requirements.slots) << 20:
+        return "the inputs are larger than the disk that is sold with the slots"
     if any(not _below_work(path) for path in (*(item.target for item in spec.inputs), *spec.outputs)):
         return f"inputs and outputs live below {_WORK}"
     return None
