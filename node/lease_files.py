@@ -40,10 +40,16 @@ class LeaseFiles:
         A part that does not match is deleted: the sender starts over.
         """
         part = self.part_path(lease_id, index)
-        if not await trio.to_thread.run_sync(_matches, part, expected):
+        try:
+            matches = await trio.to_thread.run_sync(_matches, part, expected)
+            if matches:
+                part.rename(self.input_path(lease_id, index))
+        except FileNotFoundError:
+            # The lease ended while its input was arriving, and its folder was dropped.
+            return False
+        if not matches:
             part.unlink(missing_ok=True)
             return False
-        part.rename(self.input_path(lease_id, index))
         self._announce(lease_id)
         return True
 

@@ -5,15 +5,17 @@ Only the requester of a lease gets past the first line of any of these.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import trio
 
 from ledger.payee import Payee
 from ledger.ports import LaneKey
 from market import codec
-from market.errors import InvalidRequest, PeerFault
+from market.errors import InvalidRequest, PeerFault, Unavailable
 from market.lease import OVER, CancelRequested, Stage
 from node import wire
 from node.frames import FrameReader, send_frame
@@ -21,8 +23,10 @@ from node.lease_board import LeaseBoard
 from node.lease_files import LeaseFiles, sha256_of
 from node.ports import ByteStream, Clock, Network
 from node.provider import ProviderDesk
-from runtime.ports import ContainerEngine
+from runtime.ports import ContainerEngine, ContainerLost
 
+_LARGEST_NUMBER = 2**53
+"""File positions beyond this cannot even be asked of the operating system."""
 _TAKES_INPUTS = frozenset({Stage.GRANTED, Stage.FUNDED})
 
 
@@ -45,6 +49,7 @@ class ProviderStreams:
         self._payee = payee
         self._files = files
         self._clock = clock
+        self._packing: WeakValueDictionary[bytes, trio.Lock] = WeakValueDictionary()
 
     def register(self) -> None:
         """Answer on all five protocols. Call before the network talks."""
@@ -59,8 +64,11 @@ class ProviderStreams:
         asked = await reader.frame(limit=1024)
         board = self._board(stream.peer, asked)
         index = _number(asked, "index")
-        if index >= len(board.spec.inputs) or board.state.stage not in _TAKES_INPUTS:
-            raise PeerFault("no input is expected there now", code="unexpected_input")
+        if index >= len(board.spec.inputs):
+            raise PeerFault("the job has no such input", code="unexpected_input")
+        if board.state.stage not in _TAKES_INPUTS:
+            # An honest requester repeats an input whose acceptance was lost on the way.
+            raise Unavailable("no input is expected now", code="wrong_stage")
         expected = board.spec.inputs[index]
         if self._files.input_path(board.lease_id, index).exists():
             await send_frame(stream, {"have": expected.size})
@@ -88,30 +96,42 @@ class ProviderStreams:
         asked = await reader.frame(limit=1024)
         board = self._board(stream.peer, asked)
         index, offset = _number(asked, "index"), _number(asked, "offset")
-        if index >= len(board.spec.outputs) or board.state.stage is not Stage.ENDING:
-            raise PeerFault("no output is ready there now", code="unexpected_output")
+        if index >= len(board.spec.outputs):
+            raise PeerFault("the job has no such output", code="unexpected_output")
+        if board.state.stage is not Stage.ENDING:
+            raise Unavailable("no output is ready now", code="wrong_stage")
         tar = self._files.part_path(board.lease_id, index).with_name(f"output-{index}.tar")
         if not tar.exists() and not await self._pack(board, board.spec.outputs[index], tar):
             await send_frame(stream, {"missing": True})
             await stream.aclose()
             return
-        digest = await trio.to_thread.run_sync(sha256_of, tar)
-        await send_frame(stream, {"size": tar.stat().st_size, "sha256": digest})
-        async with await trio.open_file(tar, "rb") as file:
-            await file.seek(min(offset, tar.stat().st_size))
+        try:
+            digest = await trio.to_thread.run_sync(sha256_of, tar)
+            file = await trio.open_file(tar, "rb")
+        except FileNotFoundError:
+            raise Unavailable("the lease ended while its output was asked for", code="unknown_lease") from None
+        async with file:
+            size = await file.seek(0, os.SEEK_END)
+            await send_frame(stream, {"size": size, "sha256": digest})
+            await file.seek(min(offset, size))
             while piece := await file.read(wire.CHUNK):
                 await stream.send(piece)
         await stream.aclose()
 
     async def _pack(self, board: LeaseBoard, path: str, tar: Path) -> bool:
-        fresh = tar.with_suffix(".fetching")
-        try:
-            await self._engine.fetch_files(board.lease_id.hex(), path, str(fresh), max_bytes=wire.MAX_TRANSFER)
-        except (FileNotFoundError, InvalidRequest):
-            fresh.unlink(missing_ok=True)
-            return False
-        fresh.rename(tar)
-        return True
+        # One at a time: two streams that ask for one output would write into each other's file.
+        lock = self._packing.setdefault(board.lease_id, trio.Lock())
+        async with lock:
+            if await trio.Path(tar).exists():
+                return True
+            fresh = tar.with_suffix(".fetching")
+            try:
+                await self._engine.fetch_files(board.lease_id.hex(), path, str(fresh), max_bytes=wire.MAX_TRANSFER)
+                fresh.rename(tar)
+            except (FileNotFoundError, InvalidRequest, ContainerLost):
+                fresh.unlink(missing_ok=True)
+                return False
+            return True
 
     async def _give_log(self, stream: ByteStream) -> None:
         reader = FrameReader(stream)
@@ -135,12 +155,11 @@ class ProviderStreams:
     async def _consent_to_close(self, peer: bytes, request: bytes) -> bytes:
         """Sign the proposed split of a lane. Worth nothing without the payer's own consent, so anybody may ask."""
         asked = codec.unpack(request)
-        try:
-            lane = LaneKey(payer=asked["payer"], payee=asked["payee"], signer=asked["signer"])
-            cumulative = int.from_bytes(asked["cumulative"], "big")
-            deadline_s = _number(asked, "deadline")
-        except (KeyError, TypeError):
-            raise PeerFault("not a proposal to close", code="bad_field") from None
+        lane = LaneKey(
+            payer=_bytes(asked, "payer", 20), payee=_bytes(asked, "payee", 20), signer=_bytes(asked, "signer", 20)
+        )
+        cumulative = int.from_bytes(_bytes(asked, "cumulative", 12), "big")
+        deadline_s = _number(asked, "deadline")
         try:
             consent = await self._payee.consent_close(lane, cumulative, deadline_s)
         except (PeerFault, InvalidRequest) as error:
@@ -155,7 +174,14 @@ class ProviderStreams:
 
 
 def _number(asked: Any, name: str) -> int:
-    value = asked.get(name)
-    if type(value) is not int or value < 0:
+    value = asked.get(name) if isinstance(asked, dict) else None
+    if type(value) is not int or not 0 <= value <= _LARGEST_NUMBER:
+        raise PeerFault(f"a request without '{name}'", code="bad_field")
+    return value
+
+
+def _bytes(asked: Any, name: str, length: int) -> bytes:
+    value = asked.get(name) if isinstance(asked, dict) else None
+    if not isinstance(value, bytes) or len(value) != length:
         raise PeerFault(f"a request without '{name}'", code="bad_field")
     return value
