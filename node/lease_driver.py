@@ -17,6 +17,7 @@ from market.errors import InvalidRequest, PeerFault, Unavailable
 from market.lease import OVER, DeadlinePassed, deadline
 from node.lease_board import LeaseBoard
 from node.ports import Clock, PeerUnreachable
+from runtime.ports import ContainerLost
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,8 @@ Perform = Callable[[Duty, LeaseBoard], Awaitable[None]]
 
 _FIRST_RETRY_S = 0.25
 _LAST_RETRY_S = 15.0
-_IN_THE_WAY = (Unavailable, PeerUnreachable, PeerFault, InvalidRequest)
+_IN_THE_WAY = (Unavailable, PeerUnreachable, PeerFault, InvalidRequest, ContainerLost, OSError)
+"""What a duty may meet and try again after: also a container that vanished between two calls, and a full disk."""
 
 
 async def drive_lease(board: LeaseBoard, perform: Perform, clock: Clock, *, rng: random.Random) -> None:
