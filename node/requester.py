@@ -18,10 +18,11 @@ import trio
 from ledger.ports import Journal
 from market import codec
 from market.duties import Role
-from market.errors import InvalidRequest
+from market.errors import InvalidRequest, Unavailable
 from market.feasibility import Limits
 from market.lease import OVER, CancelRequested
 from market.records import JobSpec
+from node import wire
 from node.auction import Auctioneer, Outcome, Purchase, Purse, describe_match
 from node.control import TERMINAL_STATES
 from node.job_file.request import JobRequest
@@ -49,6 +50,7 @@ log = logging.getLogger(__name__)
 MAX_ACTIVE_JOBS = 1024
 _AUCTION_PATIENCE_S = 6.0
 _AUCTION_PAUSE_S = 0.5
+_DISK_PAUSE_S = 1.0
 
 
 class Job:
@@ -134,13 +136,21 @@ class RequesterDesk:
         """Queue a job durably and start it. Returns its id.
 
         Raises:
-            InvalidRequest: an input cannot be read, or too many jobs are active.
+            InvalidRequest: an input cannot be read, the job is too large to travel, or too many jobs are active.
+            Unavailable: the journal could not be written; nothing was queued.
         """
         if len(self.jobs) >= MAX_ACTIVE_JOBS or self._nursery is None:
             raise InvalidRequest("this node has too many active jobs", code="too_many_jobs", fix="wait for one to end")
         job_id = self._rng.randbytes(16).hex()
         inputs = await pack_inputs(request, self._files, job_id)
         spec = msgspec.structs.replace(request.spec, inputs=inputs)
+        if len(codec.pack_record(spec)) > wire.MAX_SPEC:
+            # Providers would call it our fault, and ban us after a few tries.
+            raise InvalidRequest(
+                "command, environment and paths of this job are too long together",
+                code="spec_too_large",
+                fix="put what is long into an input file",
+            )
         submitted = Submitted(request=request, spec=spec, salt=self._rng.randbytes(16))
         entry = job_entry(job_id, SUBMITTED, self._clock.now_ms(), {})
         await self._journal.append([msgspec.structs.replace(entry, body=msgspec.json.encode(submitted))])
@@ -178,19 +188,30 @@ class RequesterDesk:
 
     async def _run(self, job: Job) -> None:
         try:
+            # A full disk interrupts a job wherever it stands; going on is what a restart would do.
+            while not await self._carry_through(job):
+                await trio.sleep(_DISK_PAUSE_S)
+        finally:
+            self.jobs.pop(job.job_id, None)
+            if job.board is not None:
+                self.boards.pop(job.board.lease_id, None)
+                self._files.forget(job.board)
+
+    async def _carry_through(self, job: Job) -> bool:
+        """From wherever the job stands to its end. False when the journal could not be written on the way."""
+        try:
             if job.board is None and not await self._find_provider(job):
-                return
+                return True
             assert job.board is not None
             assert self._perform is not None
             if job.cancelled.is_set():
                 await job.board.record(CancelRequested(at=self._clock.now_ms()))
             await drive_lease(job.board, self._perform, self._clock, rng=self._rng)
             await self._conclude(job, job.board)
-        finally:
-            self.jobs.pop(job.job_id, None)
-            if job.board is not None:
-                self.boards.pop(job.board.lease_id, None)
-                self._files.forget(job.board)
+        except Unavailable as error:
+            log.warning("job %s waits: %s", job.job_id[:8], error)
+            return False
+        return True
 
     async def _find_provider(self, job: Job) -> bool:
         """Auction the job until somebody signs; False when it was cancelled or nobody fits."""

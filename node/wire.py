@@ -31,6 +31,8 @@ PROTOCOL_OUTPUTS = "/cfab/outputs/1"
 PROTOCOL_LOGS = "/cfab/logs/1"
 
 MAX_REQUEST = 512 * 1024
+MAX_SPEC = MAX_REQUEST - 16 * 1024
+"""A job spec travels in a request, beside its award."""
 MAX_RESPONSE = 1024 * 1024
 MAX_TRANSFER = 8 * 1024**3
 CHUNK = 256 * 1024
