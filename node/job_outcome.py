@@ -17,6 +17,7 @@ _ERRORS: dict[ExitReason | None, tuple[str, str, bool]] = {
     ExitReason.IMAGE: ("the provider could not get or accept the image", "check the image reference", True),
     ExitReason.START_FAILED: ("the container could not be started", "check the command", False),
     ExitReason.UNPAID: ("payments stopped: provider and requester lost each other", "submit it again", True),
+    ExitReason.CANCELLED: ("the provider ended the job", "submit it again", True),
     ExitReason.DRAINED: ("the provider took its machine back", "submit it again", True),
     ExitReason.LOST: ("the provider was lost", "submit it again; unspent money comes back", True),
     None: ("the lease was not funded in time", "check the chain endpoint and the wallet", True),
@@ -45,12 +46,14 @@ def describe_outcome(state: LeaseState, error: InvalidRequest | None, *, cancell
     if error is not None:
         detail = {"code": error.code, "message": error.message, "fix": error.fix, "retryable": False}
         return "failed", detail
-    if state.exit_reason is ExitReason.CANCELLED or (state.stage is Stage.LAPSED and cancelled):
+    if cancelled and (state.exit_reason is ExitReason.CANCELLED or state.stage is Stage.LAPSED):
         return "cancelled", {}
     if state.exit_reason is ExitReason.OK and state.exit_code == 0:
         return "succeeded", {"exit_code": 0}
-    message, fix, retryable = _ERRORS[state.exit_reason]
-    code = {ExitReason.ERROR: "exit", None: "not_funded"}.get(state.exit_reason) or str(state.exit_reason)
+    # The reason is the provider's word: "ok" with another code than 0 is an error like any other.
+    reason = ExitReason.ERROR if state.exit_reason is ExitReason.OK else state.exit_reason
+    message, fix, retryable = _ERRORS[reason]
+    code = {ExitReason.ERROR: "exit", None: "not_funded"}.get(reason) or str(reason)
     return "failed", {
         "code": code,
         "message": message,

@@ -75,6 +75,8 @@ class RequesterFiles:
         try:
             await send_frame(stream, {"lease": board.lease_id, "index": index})
             have = _int(await reader.frame(), "have")
+            if have > _size(path):
+                raise PeerFault("a provider that has more of a file than there is", code="bad_answer")
             async with await trio.open_file(path, "rb") as file:
                 await file.seek(have)
                 while piece := await file.read(wire.CHUNK):
