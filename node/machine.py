@@ -12,6 +12,8 @@ from market.signing import Signer, Verified
 from node import wire
 
 _TAGS_KEPT = 64
+_ADDRESSES = 8
+"""As many as fit into an offer; a host with many networks has more, and an offer with more is refused everywhere."""
 
 
 class MachineClass(Struct, frozen=True, kw_only=True):
@@ -79,7 +81,7 @@ class Machine:
                 driver=d.driver,
                 cuda_milli=d.cuda_milli,
                 images=self.images,
-                addresses=addresses,
+                addresses=addresses[:_ADDRESSES],
                 settlement=d.settlement,
                 terms=d.terms,
             )

@@ -206,7 +206,9 @@ class NodeService:
         try:
             account = bytes.fromhex(payee.removeprefix("0x"))
         except ValueError:
-            raise InvalidRequest(f"'{payee}' is not an account", code="invalid_request") from None
+            account = b""
+        if len(account) != 20:
+            raise InvalidRequest(f"'{payee[:80]}' is not an account", code="invalid_request")
         payer = self._buying().payer
         if (finished := await payer.finish_exit_when_due(account)) is not None:
             return {"transaction": "0x" + finished.hash.hex(), "exit_at": None, "finished": True}
