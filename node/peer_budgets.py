@@ -30,6 +30,10 @@ class Rate:
 
 GOSSIP_RATE = Rate(per_second=100.0, burst=1000.0)
 """New gossip messages forwarded by one peer, whoever wrote them; more are not looked at. A message is a batch."""
+REQUEST_RATE = Rate(per_second=200.0, burst=1000.0)
+"""Requests answered for one peer; faster ones wait."""
+STREAM_RATE = Rate(per_second=20.0, burst=100.0)
+"""Byte streams accepted from one peer."""
 
 
 class Bucket:
