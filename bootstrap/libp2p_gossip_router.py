@@ -165,6 +165,15 @@ class _BoundedQueue(PriorityQueue):
 class _BoundedCache(MessageCache):
     """The messages of the last seconds, for those who ask. When it is full, new ones are not kept."""
 
+    def __init__(self, window_size: int, history_size: int) -> None:
+        super().__init__(window_size, history_size)
+        self._bytes = 0
+
     def put(self, msg: Message) -> None:
-        if sum(len(known.data) for known in self.msgs.values()) + len(msg.data) <= MAX_CACHED_BYTES:
+        if self._bytes + len(msg.data) <= MAX_CACHED_BYTES:
             super().put(msg)
+            self._bytes += len(msg.data)
+
+    def shift(self) -> None:
+        super().shift()
+        self._bytes = sum(len(message.data) for message in self.msgs.values())

@@ -68,4 +68,8 @@ def test_the_cache_is_bounded_in_bytes() -> None:
     for number in range(10):
         router.mcache.put(message(number, size))
     assert len(router.mcache.msgs) == 4
+    for _ in range(10):
+        router.mcache.shift()
+    router.mcache.put(message(0, size))
+    assert len(router.mcache.msgs) == 1
     assert router.mcache.get(message(0, size).from_id + message(0, size).seqno) is not None
