@@ -3,8 +3,8 @@ seed.
 
 :class:`MemoryWorld` is the weather (delay, loss, duplicates, partitions, crashes); :class:`MemoryNetwork` is
 what one node sees of it. Under trio's ``MockClock`` nothing here waits in real time. Every pair of nodes
-draws from a generator of its own, so one more message somewhere does not change the luck of all others. Where two tasks act at
-the same instant, trio's scheduler decides who is first; seed it too for exact replays of busy worlds.
+draws from a generator of its own, so one more message somewhere does not change the luck of all others. Where
+two tasks act at the same instant, trio's scheduler decides who is first; seed it too for exact replays.
 
 It is stricter than the real adapter where that helps a test: a bug in a handler (anything but the market's
 own errors) fails the test instead of resetting a stream.
