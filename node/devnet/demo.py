@@ -21,7 +21,7 @@ from node.devnet.kept import Kept, recall, remember
 from node.devnet.local_market import LocalMarket
 from node.devnet.narrator import Narrator
 from node.devnet.play import EXAMPLE, check_after_death, check_end, raise_market, sell_job
-from node.devnet.topology import REQUESTER
+from node.devnet.topology import INTRODUCER, REQUESTER
 
 
 class Ending(Struct, kw_only=True):
@@ -142,7 +142,9 @@ def _hand_over(market: LocalMarket, narrator: Narrator) -> None:
             f"  export CFAB_HOME={home}",
             "  cfab ps -a · cfab offers · cfab receipts --json · cfab wallet",
             f"  cfab submit {market.folder}/job/job.yaml",
-            "  cfab demo --stop      ends it and leaves nothing",
+            "a node of your own joins with:",
+            f'  introducers = ["{market.seats[INTRODUCER].address}"], and [chain] as in {home}/config.toml',
+            "cfab demo --stop ends the market and leaves nothing",
         )
     )
 
