@@ -1,0 +1,92 @@
+"""A machine for sale: its tag says what is true, and a tag in a peer's hands is not voided without notice."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from market import codec
+from market.inventory import reserve
+from market.records import Offer
+from market.signing import verify
+from node import wire
+from node.machine import Machine
+from tests.fakes.desks import machine_class
+from tests.fakes.samples import NOW, SELLER
+
+
+def a_machine(**changes: object) -> Machine:
+    return Machine(machine_class(**changes), SELLER)
+
+
+def test_an_offer_says_what_is_for_sale():
+    machine = a_machine(gpu="NVIDIA H100", vram_mib=81_559, driver="560.35", cuda_milli=12_600)
+    offer = machine.post(NOW, ("/ip4/127.0.0.1/tcp/1",)).record
+    assert (offer.gpu, offer.vram_mib, offer.driver, offer.cuda_milli) == ("NVIDIA H100", 81_559, "560.35", 12_600)
+    assert (offer.issued_at, offer.expires_at) == (NOW, NOW + wire.OFFER_TTL_MS)
+    assert (offer.free_slots, offer.total_slots, offer.price) == (2, 2, 100_000)
+    assert offer.addresses == ("/ip4/127.0.0.1/tcp/1",)
+
+
+def test_what_we_post_is_what_others_accept():
+    """A host with many addresses must not post an offer that every peer rejects."""
+    machine = a_machine()
+    offer = machine.post(NOW, tuple(f"/ip4/10.0.0.{number}/tcp/1" for number in range(40)))
+    assert len(verify(offer.raw, Offer).record.addresses) == 8
+    assert len(codec.pack([offer.raw])) < wire.MAX_GOSSIP_BYTES
+
+
+def test_versions_grow_even_when_the_clock_does_not():
+    machine = a_machine()
+    versions = [machine.post(now, ()).record.version for now in (NOW, NOW, NOW - 5_000, NOW + 10)]
+    assert versions == [NOW, NOW + 1, NOW + 2, NOW + 10]
+
+
+def test_versions_grow_across_a_restart():
+    before = a_machine().post(NOW, ()).record.version
+    assert a_machine().post(NOW + 1, ()).record.version > before
+
+
+def test_taken_slots_are_not_offered_and_a_draining_machine_offers_none():
+    machine = a_machine()
+    taken = reserve(machine.inventory, b"l" * 16, 1)
+    assert taken is not None
+    machine.inventory = taken.inventory
+    assert machine.post(NOW, ()).record.free_slots == 1
+    machine.draining = True
+    assert machine.post(NOW, ()).record.free_slots == 0
+
+
+def test_an_unchanged_price_is_honoured_until_its_tag_expires():
+    machine = a_machine()
+    first = machine.post(NOW, ())
+    second = machine.post(NOW + 20_000, ())
+    assert machine.tags(NOW + 20_000) == [second, first]
+    assert machine.tags(NOW + 59_999) == [second, first]
+    assert machine.tags(NOW + 60_000) == [second]
+
+
+def test_a_replaced_price_is_honoured_a_moment_longer():
+    machine = a_machine()
+    old = machine.post(NOW, ())
+    machine.description = replace(machine.description, price=200_000)
+    new = machine.post(NOW + 1_000, ())
+    assert machine.tags(NOW + 1_000 + wire.HONOUR_OLD_TAG_MS) == [new, old]
+    assert machine.tags(NOW + 1_001 + wire.HONOUR_OLD_TAG_MS) == [new]
+
+
+def test_a_price_of_long_ago_that_is_todays_again_is_honoured():
+    machine = a_machine()
+    first = machine.post(NOW, ())
+    machine.description = replace(machine.description, price=200_000)
+    dear = machine.post(NOW + 1_000, ())
+    machine.description = replace(machine.description, price=100_000)
+    cheap = machine.post(NOW + 2_000, ())
+    assert machine.tags(NOW + 30_000) == [cheap, first]
+    assert dear not in machine.tags(NOW + 30_000)
+
+
+def test_the_number_of_remembered_tags_is_bounded():
+    machine = a_machine()
+    for number in range(200):
+        machine.post(NOW + number, ())
+    assert len(machine.tags(NOW + 200)) == 64
