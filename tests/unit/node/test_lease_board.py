@@ -1,0 +1,178 @@
+"""The board of a lease: durable before believed, and the same again after a restart."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from market.duties import Role
+from market.errors import BrokenInvariant, PeerFault, Unavailable
+from market.lease import CancelRequested, ContainerStarted, DeadlinePassed, LaneFunded, Stage
+from market.signing import Signer
+from market.usage import write_report
+from node.lease_board import LeaseBoard, Opened, PaidReport, decode_fact, lease_id_of, load_board, payment_fact
+from tests.fakes.desks import a_board
+from tests.fakes.memory_journal import MemoryJournal
+from tests.fakes.samples import BUYER, NOW, SALT, SELLER, a_signer
+
+
+def next_report(board: LeaseBoard, now: int, *, signer: Signer = SELLER, final: bool = False) -> object:
+    return signer.sign(
+        write_report(board.state, provider=signer.key, lease_id=board.lease_id, chain=board.chain, now=now, final=final)
+    )
+
+
+async def running(journal: MemoryJournal) -> LeaseBoard:
+    board = await a_board(journal)
+    await board.record(LaneFunded(at=NOW, amount=1))
+    await board.record(ContainerStarted(at=NOW, started_at=NOW))
+    return board
+
+
+async def same_after_restart(journal: MemoryJournal, board: LeaseBoard) -> LeaseBoard:
+    again = await load_board(journal.crash(), board.stream)
+    for name in ("state", "chain", "pending", "paid_reports", "funded_at", "role", "lease", "award", "spec", "job_id"):
+        assert getattr(again, name) == getattr(board, name), name
+    return again
+
+
+async def test_a_fresh_board_is_granted_and_found_again():
+    journal = MemoryJournal()
+    board = await a_board(journal, Role.REQUESTER, job_id="j")
+    assert board.state.stage is Stage.GRANTED
+    assert (board.requester, board.provider) == (BUYER.key, SELLER.key)
+    assert board.lane.payer == board.award.record.payer
+    await same_after_restart(journal, board)
+
+
+async def test_a_lease_id_is_bound_to_both_sides_and_the_bid():
+    bid = b"b" * 16
+    ids = {
+        lease_id_of(BUYER.key, SELLER.key, bid),
+        lease_id_of(SELLER.key, BUYER.key, bid),
+        lease_id_of(BUYER.key, a_signer("x").key, bid),
+        lease_id_of(BUYER.key, SELLER.key, b"c" * 16),
+    }
+    assert len(ids) == 4
+    assert all(len(lease_id) == 16 for lease_id in ids)
+
+
+async def test_every_fact_survives_a_restart():
+    journal = MemoryJournal()
+    board = await running(journal)
+    assert board.funded_at == NOW
+    await board.record(CancelRequested(at=NOW + 5))
+    assert board.state.stage is Stage.ENDING
+    await same_after_restart(journal, board)
+
+
+async def test_an_illegal_fact_is_neither_written_nor_believed():
+    journal = MemoryJournal()
+    board = await a_board(journal)
+    before = board.state
+    assert not await board.record(ContainerStarted(at=NOW, started_at=NOW))
+    assert board.state is before
+    assert len(await journal.read(board.stream)) == 1
+
+
+async def test_a_fact_the_disk_refused_is_not_believed():
+    journal = MemoryJournal()
+    board = await a_board(journal)
+    journal.full = True
+    with pytest.raises(Unavailable):
+        await board.record(LaneFunded(at=NOW, amount=1))
+    assert board.state.stage is Stage.GRANTED
+    journal.full = False
+    assert await board.record(LaneFunded(at=NOW, amount=1))
+
+
+async def test_of_two_ends_at_the_same_moment_the_first_wins():
+    board = await a_board(MemoryJournal())
+    told: list[bool] = []
+
+    async def tell(fact: object) -> None:
+        told.append(await board.record(fact))  # type: ignore[arg-type]
+
+    async with trio.open_nursery() as nursery:
+        for fact in (DeadlinePassed(at=NOW), CancelRequested(at=NOW)):
+            nursery.start_soon(tell, fact)
+    assert sorted(told) == [False, True]
+    assert board.state.stage is Stage.LAPSED
+
+
+async def test_a_report_is_remembered_until_it_is_paid():
+    journal = MemoryJournal()
+    board = await running(journal)
+    report = next_report(board, NOW + 1_000)
+    await board.remember_report(report, NOW + 1_000)
+    again = await same_after_restart(journal, board)
+    assert again.pending == report
+
+
+async def test_a_paid_report_extends_the_chain_and_is_pending_no_more():
+    journal = MemoryJournal()
+    board = await running(journal)
+    report = next_report(board, NOW + 1_000)
+    await board.remember_report(report, NOW + 1_000)
+    fact = payment_fact(report.record, NOW + 1_200)
+    assert await board.record(fact, paid=PaidReport(report=report.raw, row=b"v"))
+    assert board.pending is None
+    assert (board.chain.sequence, board.chain.head, board.chain.first_seen_at) == (1, report.id, NOW + 1_200)
+    assert board.state.paid == report.record.amount
+    await same_after_restart(journal, board)
+
+
+async def test_a_payment_without_its_report_is_never_written():
+    """Both in one transaction: a crash between them would lose the receipt, or pay for nothing."""
+    journal = MemoryJournal()
+    board = await running(journal)
+    report = next_report(board, NOW + 1_000)
+    await board.remember_report(report, NOW + 1_000)
+    before = len(await journal.read(board.stream))
+    journal.full = True
+    with pytest.raises(Unavailable):
+        await board.record(payment_fact(report.record, NOW), paid=PaidReport(report=report.raw, row=b"v"))
+    assert len(await journal.read(board.stream)) == before
+    assert (board.paid_reports, board.state.paid, board.chain.sequence) == ([], 0, 0)
+
+
+async def test_notes_are_kept_and_change_nothing():
+    journal = MemoryJournal()
+    board = await running(journal)
+    before = board.state
+    await board.note("outputs", b"{}", NOW)
+    assert board.state == before
+    (entry,) = [entry for entry in await journal.read(board.stream) if entry.kind == "outputs"]
+    assert decode_fact(entry) is None
+    await same_after_restart(journal, board)
+
+
+async def test_whoever_waits_for_a_change_is_woken_by_facts_and_notes():
+    board = await a_board(MemoryJournal())
+    woken: list[str] = []
+
+    async def wait(name: str) -> None:
+        await board.wait_change()
+        woken.append(name)
+
+    for name, act in (("fact", lambda: board.record(LaneFunded(at=NOW, amount=1))), ("note", lambda: _note(board))):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait, name)
+            await trio.testing.wait_all_tasks_blocked()
+            await act()
+    assert woken == ["fact", "note"]
+
+
+async def _note(board: LeaseBoard) -> None:
+    await board.note("outputs", b"{}", NOW)
+
+
+async def test_a_stream_without_its_opening_is_a_broken_journal():
+    with pytest.raises(BrokenInvariant):
+        await load_board(MemoryJournal(), "lease/00")
+
+
+async def test_a_lease_nobody_signed_opens_no_board():
+    opened = Opened(role=Role.PROVIDER, lease=b"junk", spec=b"", salt=SALT)
+    with pytest.raises(PeerFault):
+        LeaseBoard(MemoryJournal(), opened, opened_at=NOW)
