@@ -30,7 +30,7 @@ from market.errors import InvalidRequest, PeerFault
 
 MAX_ROWS = 500
 """Vouchers in one redemption; more would near the gas limit of a transaction."""
-MAX_CONSENT_S = 3600
+MAX_CONSENT_S = 900
 """A close consent may not bind us for longer: no lease is admitted on the lane while it is alive."""
 
 _REORG_MARGIN_S = 60
@@ -71,6 +71,16 @@ class Payee:
         self._domain = Domain(chain.chain_id, chain.escrow)
         self._lanes = LaneJournal(journal, "paid", self._domain, now_ms)
         self._redeeming = trio.StrictFIFOLock()
+
+    @property
+    def domain(self) -> Domain:
+        """The signing domain of the escrow we are paid from."""
+        return self._domain
+
+    @property
+    def exit_delay_s(self) -> int:
+        """How long a payer's exit takes: until then a voucher can still be redeemed."""
+        return self._chain.exit_delay_s
 
     async def load(self) -> None:
         """Read the books as the last run left them. Before anything else, and safe to repeat."""
@@ -198,11 +208,14 @@ class Payee:
             PeerFault: ``wrong_lane``, ``lane_in_use``, ``too_small`` (we hold a voucher for more), ``over_balance``,
                 ``nothing_held`` or ``bad_deadline``.
         """
+        if lane.payee != self._wallet.address:
+            raise PeerFault("the lane pays somebody else", code="wrong_lane")
+        if not self._lanes.knows(lane) and (await self._chain.lane(lane)).balance == 0:
+            # Asked before anything is remembered: lanes that do not exist can be made up without end.
+            raise PeerFault("the lane holds nothing", code="nothing_held")
         async with self._lanes.locks(lane).books:
             latest = await self._observe(lane)
             books = self._lanes.books(lane)
-            if lane.payee != self._wallet.address:
-                raise PeerFault("the lane pays somebody else", code="wrong_lane")
             if books.leases:
                 raise PeerFault("a lease is still paid from this lane", code="lane_in_use")
             if cumulative < books.signed:

@@ -16,7 +16,15 @@ from ledger.lane_journal import LaneJournal
 from ledger.lane_rules import cumulative_for, shortfall
 from ledger.payer_chain import PayerChain
 from ledger.ports import Chain, Journal, LaneKey, Transaction
-from ledger.voucher import Domain, SessionKey, Voucher, check_close_consent, close_digest, sign_voucher
+from ledger.voucher import (
+    Domain,
+    SessionKey,
+    Voucher,
+    check_close_consent,
+    close_digest,
+    lane_proof_digest,
+    sign_voucher,
+)
 from market.errors import InvalidRequest, Unavailable
 
 
@@ -61,6 +69,10 @@ class Payer:
     def lane(self, payee: bytes) -> LaneKey:
         """The lane on which we pay ``payee``."""
         return LaneKey(payer=self._account, payee=payee, signer=self._key.address)
+
+    def prove_lane(self, payee: bytes, subject: bytes) -> bytes:
+        """Our session key's signature that a request about the lane to ``payee`` is ours."""
+        return self._key.sign(lane_proof_digest(self._domain, self.lane(payee), subject))
 
     def summary(self) -> tuple[LaneSummary, ...]:
         """All lanes as last seen, for the wallet view."""

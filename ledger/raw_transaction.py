@@ -51,7 +51,11 @@ def read_transaction(raw: bytes) -> RawTransaction:
 
 
 def _typed(raw: bytes) -> dict[str, Any]:
-    found = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
+    transaction = TypedTransaction.from_bytes(HexBytes(raw))
+    found = transaction.as_dict()
+    if transaction.encode() != raw or found["v"] not in (0, 1):
+        # The decoder takes any odd byte for a 1; two encodings would be two hashes of one act.
+        raise ValueError("not the canonical encoding")
     if found["type"] != 2:
         raise ValueError("only fee-market transactions")
     to = bytes(found["to"])

@@ -33,6 +33,7 @@ _VOUCHER_TYPE = keccak(b"Voucher(address payer,address provider,uint96 cumulativ
 _CLOSE_TYPE = keccak(
     b"Close(address payer,address provider,address signer,uint24 epoch,uint96 cumulative,uint40 deadline)"
 )
+_LANE_PROOF = b"ComputeFabric lane proof 1\0"
 _ORDER = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
 _HALF_ORDER = _ORDER // 2
 _PARITY = 1 << 255
@@ -118,6 +119,25 @@ def close_digest(domain: Domain, lane: LaneKey, *, epoch: int, cumulative: int, 
         + _bounded(cumulative, MAX_AMOUNT, "cumulative")
         + _bounded(deadline_s, _MAX_DEADLINE, "deadline_s"),
     )
+
+
+def lane_proof_digest(domain: Domain, lane: LaneKey, subject: bytes) -> bytes:
+    """What the session key signs to show that a request about ``lane`` is its own. Moves no money.
+
+    Lanes are public on the chain: without this, a stranger could name somebody else's lane and have its deposit set
+    aside for work it never pays, or have the provider promise to close it. ``subject`` (32 bytes) names the request.
+    """
+    return keccak(_LANE_PROOF + domain.separator() + lane.payer + lane.payee + lane.signer + subject)
+
+
+def check_lane_proof(domain: Domain, lane: LaneKey, subject: bytes, proof: bytes) -> None:
+    """Refuse a request about a lane that the lane's own session key did not make.
+
+    Raises:
+        PeerFault: as for :func:`check_voucher`.
+    """
+    if recover(lane_proof_digest(domain, lane, subject), proof) != lane.signer:
+        raise PeerFault("a request about somebody else's lane", code="voucher_signer")
 
 
 def sign_voucher(key: SessionKey, domain: Domain, lane: LaneKey, cumulative: int) -> Voucher:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from market.records import Offer, Requirements
+from market.records import Offer, PaymentTerms, Requirements
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -42,6 +42,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
         "settlement",
         lambda c, r, m: c.offer.settlement.chain_id == m.chain_id and c.offer.settlement.escrow == m.escrow,
     ),
+    ("terms", lambda c, r, m: _bearable(c.offer.terms)),
     ("simulated", lambda c, r, m: r.allow_simulated or not c.offer.simulated),
     ("gpu", lambda c, r, m: not r.gpus or any(_same_model(c.offer.gpu, wanted) for wanted in r.gpus)),
     (
@@ -70,6 +71,17 @@ def failures(candidate: Candidate, requirements: Requirements, limits: Limits) -
 def is_feasible(candidate: Candidate, requirements: Requirements, limits: Limits) -> bool:
     """Whether every rule holds. Stops at the first that does not."""
     return all(holds(candidate, requirements, limits) for _, holds in RULES)
+
+
+MAX_UNPAID_MS = 10 * 60_000
+MAX_WAIT_MS = 3_600_000
+"""A requester's money must not lie idle for longer than this because a provider does not start or does not end."""
+
+
+def _bearable(terms: PaymentTerms) -> bool:
+    """Whether an offer's rhythm is one to trade on: what may be lost is little, and no stage lasts a day."""
+    longest = max(terms.fund_within_ms, terms.start_within_ms, terms.final_within_ms)
+    return terms.tick_ms + terms.grace_ms <= MAX_UNPAID_MS and longest <= MAX_WAIT_MS
 
 
 _VENDOR = frozenset({"nvidia", "geforce", "tesla", "quadro"})

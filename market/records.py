@@ -130,7 +130,11 @@ class Bid(Struct, frozen=True, kw_only=True):
 
 
 class Award(Struct, frozen=True, kw_only=True):
-    """The requester's choice: "this bid takes that offer at the price on its tag"."""
+    """The requester's choice: "this bid takes that offer at the price on its tag".
+
+    ``lane_proof`` is the session key's signature that the named lane may be used for it: lanes are public, and anybody
+    could name one.
+    """
 
     requester: Key
     provider: Key
@@ -147,6 +151,7 @@ class Award(Struct, frozen=True, kw_only=True):
     payer: Address
     signer: Address
     payee: Address
+    lane_proof: Annotated[bytes, Meta(min_length=64, max_length=64)]
     terms: PaymentTerms
     transcript: Digest
     issued_at: Millis

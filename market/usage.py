@@ -34,6 +34,7 @@ class ReportRefusal(StrEnum):
     LEASE_OVER = "lease_over"
     OUTPUTS_PENDING = "outputs_pending"
     NOT_FUNDED = "not_funded"
+    TOO_SOON = "too_soon"
 
 
 class ReportChain(Struct, frozen=True, kw_only=True):
@@ -47,6 +48,7 @@ class ReportChain(Struct, frozen=True, kw_only=True):
     gpu_ms: int = 0
     first_seen_at: int = 0
     first_gpu_ms: int = 0
+    last_seen_at: int = 0
     final: bool = False
 
 
@@ -76,6 +78,10 @@ def judge_report(
         return ReportRefusal.BROKEN_CHAIN
     if record.gpu_ms < chain.gpu_ms:
         return ReportRefusal.WENT_BACKWARDS
+    if not record.final and chain.sequence and 0 <= now - chain.last_seen_at < state.terms.tick_ms // 2:
+        # Each report costs both sides a durable write; without a rhythm one lease could fill a disk. Our own clock set
+        # back must not silence an honest provider.
+        return ReportRefusal.TOO_SOON
     if record.amount != money.amount_due(state.price, record.gpu_ms):
         return ReportRefusal.WRONG_AMOUNT
     if record.amount > state.cap:
@@ -97,6 +103,7 @@ def extend(chain: ReportChain, report: Verified[UsageReport], now: int) -> Repor
         gpu_ms=record.gpu_ms,
         first_seen_at=now if first else chain.first_seen_at,
         first_gpu_ms=record.gpu_ms if first else chain.first_gpu_ms,
+        last_seen_at=now,
         final=record.final,
     )
 

@@ -23,6 +23,7 @@ from market.signing import Signer, Verified, spec_hash, verify
 from node import wire
 from node.admission import pack_batch
 from node.control import money, price_view
+from node.lane_subjects import award_subject
 from node.lease_board import lease_id_of
 from node.offer_intake import OfferIntake
 from node.ports import Clock, Network, PeerUnreachable
@@ -78,6 +79,7 @@ class Auctioneer:
         clock: Clock,
         rng: random.Random,
         purse: Purse,
+        prove_lane: Callable[[bytes, bytes], bytes],
     ) -> None:
         self._signer = signer
         self._network = network
@@ -85,6 +87,7 @@ class Auctioneer:
         self._clock = clock
         self._rng = rng
         self._purse = purse
+        self._prove_lane = prove_lane
 
     def look(self, purchase: Purchase, bid: Bid) -> tuple[Shortlist, WhyNot]:
         """The shortlist for a bid right now, and why the other offers are not on it. Asks nobody."""
@@ -192,6 +195,9 @@ class Auctioneer:
                 payer=self._purse.payer,
                 signer=self._purse.signer,
                 payee=offer.settlement.payee,
+                lane_proof=self._prove_lane(
+                    offer.settlement.payee, award_subject(self._signer.key, offer.provider, bid.bid_id)
+                ),
                 terms=offer.terms,
                 transcript=transcript,
                 issued_at=now,

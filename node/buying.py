@@ -35,7 +35,7 @@ async def open_buying(world: World, settings: TradingSettings, intake: OfferInta
     )
     await payer.load()
     files = RequesterFiles(world.folder / "jobs", world.network)
-    auctioneer, purse = _open_auction(world, intake)
+    auctioneer, purse = _open_auction(world, intake, payer)
     desk = RequesterDesk(auctioneer, journal=world.journal, clock=world.clock, files=files, purse=purse, rng=world.rng)
     reports = ReportDesk(desk.boards, payer=payer, network=world.network, clock=world.clock)
     reports.register()
@@ -60,7 +60,7 @@ async def open_buying(world: World, settings: TradingSettings, intake: OfferInta
     )
 
 
-def _open_auction(world: World, intake: OfferIntake) -> tuple[Auctioneer, Purse]:
+def _open_auction(world: World, intake: OfferIntake, payer: Payer) -> tuple[Auctioneer, Purse]:
     purse = Purse(
         payer=world.chain.account,
         signer=world.session_key.address,
@@ -68,6 +68,12 @@ def _open_auction(world: World, intake: OfferIntake) -> tuple[Auctioneer, Purse]
         escrow=world.chain.escrow,
     )
     auctioneer = Auctioneer(
-        signer=world.signer, network=world.network, intake=intake, clock=world.clock, rng=world.rng, purse=purse
+        signer=world.signer,
+        network=world.network,
+        intake=intake,
+        clock=world.clock,
+        rng=world.rng,
+        purse=purse,
+        prove_lane=payer.prove_lane,
     )
     return auctioneer, purse

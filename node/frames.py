@@ -1,7 +1,14 @@
-"""Frames on a byte stream: a four-byte length, then canonical MessagePack. Lengths are checked before allocating."""
+"""Frames on a byte stream: a four-byte length, then canonical MessagePack. Lengths are checked before allocating.
+
+Nothing here waits for a peer without end: a whole frame, a raw piece and anything sent must each be through within
+``STREAM_IDLE_TIMEOUT_S``. A peer that falls silent with a stream open would otherwise keep a file and a task of ours
+for nothing.
+"""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import trio
@@ -9,6 +16,7 @@ import trio
 from market import codec
 from market.errors import PeerFault
 from node.ports import ByteStream, PeerUnreachable
+from node.wire import STREAM_IDLE_TIMEOUT_S
 
 MAX_FRAME = 1024 * 1024
 
@@ -24,9 +32,14 @@ class FrameReader:
         """The next frame, decoded.
 
         Raises:
-            PeerUnreachable: the stream ended or broke first.
+            PeerUnreachable: the stream ended or broke first, or the frame was not whole in time.
             PeerFault: the frame is over ``limit`` bytes or not canonical.
         """
+        # One limit for all of it: a byte a minute would keep a stranger's stream open for a day.
+        with in_time():
+            return await self._frame(limit)
+
+    async def _frame(self, limit: int) -> Any:
         length = int.from_bytes(await self._exactly(4), "big")
         if length > limit:
             raise PeerFault(f"a frame of {length} bytes is over the limit of {limit}", code="oversized")
@@ -35,7 +48,8 @@ class FrameReader:
     async def maybe_frame(self, *, limit: int = MAX_FRAME) -> Any | None:
         """The next frame, or None when the other side ended the stream cleanly before it."""
         if not self._buffer:
-            self._buffer += await self._stream.receive()
+            with in_time():
+                self._buffer += await self._stream.receive()
             if not self._buffer:
                 return None
         return await self.frame(limit=limit)
@@ -46,7 +60,8 @@ class FrameReader:
             piece = bytes(self._buffer[:most])
             del self._buffer[:most]
             return piece
-        return await self._stream.receive(most)
+        with in_time():
+            return await self._stream.receive(most)
 
     async def _exactly(self, count: int) -> bytes:
         while len(self._buffer) < count:
@@ -64,15 +79,54 @@ async def send_frame(stream: ByteStream, value: Any) -> None:
 
     Raises:
         ValueError: the value is over the frame limit: our own mistake.
-        PeerUnreachable: the stream broke.
+        PeerUnreachable: the stream broke, or the other side took nothing in time.
     """
     body = codec.pack(value)
     if len(body) > MAX_FRAME:
         raise ValueError("frame too large")
-    await stream.send(len(body).to_bytes(4, "big") + body)
+    await send_raw(stream, len(body).to_bytes(4, "big") + body)
+
+
+async def send_raw(stream: ByteStream, data: bytes) -> None:
+    """Send bytes between frames.
+
+    Raises:
+        PeerUnreachable: the stream broke, or the other side took nothing in time.
+    """
+    with in_time():
+        await stream.send(data)
 
 
 async def close_soon(stream: ByteStream) -> None:
     """Close a stream even while being cancelled, but never wait long for the other side."""
     with trio.CancelScope(deadline=trio.current_time() + 1, shield=True):
         await stream.aclose()
+
+
+@asynccontextmanager
+async def conversation(stream: ByteStream) -> AsyncIterator[FrameReader]:
+    """Read from a stream that we opened; it is closed at the end, and reset when anything went wrong.
+
+    A stream only closed on our side lets a peer go on sending into our buffers.
+    """
+    try:
+        yield FrameReader(stream)
+    except BaseException:
+        with trio.CancelScope(deadline=trio.current_time() + 1, shield=True):
+            await stream.reset()
+        raise
+    await close_soon(stream)
+
+
+@contextmanager
+def in_time() -> Iterator[None]:
+    """Give the other side ``STREAM_IDLE_TIMEOUT_S`` for what happens in the block.
+
+    Raises:
+        PeerUnreachable: it took longer.
+    """
+    try:
+        with trio.fail_after(STREAM_IDLE_TIMEOUT_S):
+            yield
+    except trio.TooSlowError:
+        raise PeerUnreachable(f"the other side fell silent for {STREAM_IDLE_TIMEOUT_S:.0f} seconds") from None

@@ -1,6 +1,6 @@
 """How much a requester may hold without paying: an award costs nothing, but it takes slots off the market.
 
-A stranger that lets its leases lapse is asked to wait, twice as long every time; one funded lease clears the slate.
+A stranger whose leases bring no money is asked to wait, twice as long every time; one paid lease clears the slate.
 Keys are free, so this only stops the lazy; the short funding deadline of an offer bounds what each key can block.
 """
 
@@ -26,9 +26,9 @@ class GrantLimits:
         _, wait_until = self._lapsed.get(requester, (0, 0))
         return unfunded < MAX_UNFUNDED and now >= wait_until
 
-    def ended(self, requester: bytes, *, funded: bool, now: int) -> None:
-        """A lease is over; ``funded`` says whether its money ever came."""
-        if funded:
+    def ended(self, requester: bytes, *, paid: bool, now: int) -> None:
+        """A lease is over; ``paid`` says whether any money ever came: a deposit alone can come home again."""
+        if paid:
             self._lapsed.pop(requester, None)
             return
         count = self._lapsed.get(requester, (0, 0))[0] + 1

@@ -10,11 +10,12 @@ import logging
 
 import trio
 
-from ledger.payer import Payer
-from ledger.ports import Chain, LaneKey
+from ledger.payer import CloseProposal, Payer
+from ledger.ports import Chain
 from market import codec
 from market.errors import InvalidRequest, PeerFault, Unavailable
 from node import wire
+from node.lane_subjects import close_subject
 from node.ports import Network, PeerUnreachable
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class LaneKeeper:
             return False
         try:
             proposal = await self._payer.start_close(payee, valid_s=_CONSENT_VALID_S)
-            request = codec.pack(_proposal(proposal.lane, proposal.epoch, proposal.cumulative, proposal.deadline_s))
+            request = codec.pack(self._ask(proposal))
             answer = codec.unpack(
                 await self._network.request(provider, wire.PROTOCOL_CLOSE, request, timeout=wire.REQUEST_TIMEOUT_S)
             )
@@ -107,20 +108,22 @@ class LaneKeeper:
             log.info("lane %s stays open: %s", payee.hex()[:8], error)
         return True
 
+    def _ask(self, proposal: CloseProposal) -> dict[str, object]:
+        lane = proposal.lane
+        subject = close_subject(self._network.key, proposal.epoch, proposal.cumulative, proposal.deadline_s)
+        return {
+            "payer": lane.payer,
+            "payee": lane.payee,
+            "signer": lane.signer,
+            "epoch": proposal.epoch,
+            "cumulative": proposal.cumulative.to_bytes(12, "big"),
+            "deadline": proposal.deadline_s,
+            "proof": self._payer.prove_lane(lane.payee, subject),
+        }
+
     async def _exit_alone(self, payee: bytes) -> None:
         since = self._asked_since.setdefault(payee, trio.current_time())
         if trio.current_time() - since < self._patience_s:
             return
         if await self._payer.finish_exit_when_due(payee) is None:
             await self._payer.begin_exit(payee)
-
-
-def _proposal(lane: LaneKey, epoch: int, cumulative: int, deadline_s: int) -> dict[str, object]:
-    return {
-        "payer": lane.payer,
-        "payee": lane.payee,
-        "signer": lane.signer,
-        "epoch": epoch,
-        "cumulative": cumulative.to_bytes(12, "big"),
-        "deadline": deadline_s,
-    }

@@ -86,7 +86,7 @@ class LeaseBoard:
         self.funded_at = 0
         self.chain = ReportChain()
         self.pending: Verified[UsageReport] | None = None
-        self.paid_reports: list[PaidReport] = []
+        self.newest_paid: PaidReport | None = None
         self.on_change: Callable[[LeaseBoard], None] = lambda _board: None
 
     @property
@@ -164,7 +164,7 @@ class LeaseBoard:
     def _apply_paid(self, paid: PaidReport, at: int) -> None:
         report = verify(paid.report, UsageReport)
         self.chain = extend(self.chain, report, at)
-        self.paid_reports.append(paid)
+        self.newest_paid = paid
         if self.pending is not None and self.pending.id == report.id:
             self.pending = None
 

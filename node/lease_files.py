@@ -15,6 +15,7 @@ from market.records import InputFile
 from node.lease_board import LeaseBoard
 
 _HASH_CHUNK = 1 << 20
+_HASHING_AT_ONCE = 2
 
 
 class LeaseFiles:
@@ -23,6 +24,7 @@ class LeaseFiles:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._arrived: dict[bytes, trio.Event] = {}
+        self._hashing = trio.CapacityLimiter(_HASHING_AT_ONCE)
 
     def input_path(self, lease_id: bytes, index: int) -> Path:
         """Where the complete input ``index`` of a lease lies."""
@@ -30,9 +32,11 @@ class LeaseFiles:
 
     def part_path(self, lease_id: bytes, index: int) -> Path:
         """Where an input is collected while it arrives. Makes the folder."""
-        folder = self._root / lease_id.hex()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return folder / f"{index}.part"
+        return self._folder(lease_id) / f"{index}.part"
+
+    def output_path(self, lease_id: bytes, index: int) -> Path:
+        """Where the packed output ``index`` of a lease lies. Makes the folder."""
+        return self._folder(lease_id) / f"output-{index}.tar"
 
     async def complete(self, lease_id: bytes, index: int, expected: InputFile) -> bool:
         """Check a fully arrived part against its declared size and hash, and put it in its place.
@@ -41,7 +45,7 @@ class LeaseFiles:
         """
         part = self.part_path(lease_id, index)
         try:
-            matches = await trio.to_thread.run_sync(_matches, part, expected)
+            matches = await trio.to_thread.run_sync(_matches, part, expected, limiter=self._hashing)
             if matches:
                 part.rename(self.input_path(lease_id, index))
         except FileNotFoundError:
@@ -62,6 +66,11 @@ class LeaseFiles:
         """The container has its own copy, or needs none any more."""
         self._arrived.pop(lease_id, None)
         shutil.rmtree(self._root / lease_id.hex(), ignore_errors=True)
+
+    def _folder(self, lease_id: bytes) -> Path:
+        folder = self._root / lease_id.hex()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
 
     def _announce(self, lease_id: bytes) -> None:
         if (event := self._arrived.pop(lease_id, None)) is not None:

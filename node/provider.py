@@ -14,7 +14,8 @@ from contextlib import asynccontextmanager
 import msgspec
 import trio
 
-from ledger.ports import Journal
+from ledger.ports import Journal, LaneKey
+from ledger.voucher import Domain, check_lane_proof
 from market import codec, inventory
 from market.duties import Role
 from market.errors import BrokenInvariant, PeerFault, Unavailable
@@ -25,6 +26,7 @@ from market.signing import Signer, Verified, spec_hash, verify
 from node import wire
 from node.grant_limits import GrantLimits
 from node.job_file.request import is_plain_path
+from node.lane_subjects import award_subject
 from node.lease_board import PREFIX, LeaseBoard, Opened, lease_id_of, load_board, open_board
 from node.lease_driver import Perform, drive_lease
 from node.machine import Machine
@@ -145,7 +147,9 @@ class ProviderDesk:
     async def _drive(self, board: LeaseBoard) -> None:
         assert self._perform is not None
         await drive_lease(board, self._perform, self._clock, rng=self._rng)
-        self._limits.ended(board.requester, funded=bool(board.funded_at), now=self._clock.now_ms())
+        self._limits.ended(
+            board.requester, paid=board.state.paid > 0 or board.state.price == 0, now=self._clock.now_ms()
+        )
         self.free_slots_of(board)
         self.boards.pop(board.lease_id, None)
 
@@ -154,6 +158,7 @@ class ProviderDesk:
         award = verify(asked.award, Award)
         if award.signer != peer or award.record.provider != self._signer.key:
             raise PeerFault("an award that is not this peer's, or not for us", code="wrong_award")
+        _check_lane(award.record)
         # One award at a time: the question "is it free?" and the answer "it is yours" must not be pulled apart.
         async with self._granting:
             lease_id = lease_id_of(peer, self._signer.key, award.record.bid_id)
@@ -268,6 +273,13 @@ class ProviderDesk:
             machine.inventory = inventory.restore(machine.inventory, board.lease_id, slots, board.lease.record.fencing)
         except ValueError as error:
             raise BrokenInvariant(str(error)) from None
+
+
+def _check_lane(award: Award) -> None:
+    """A lane is public on the chain; only the holder of its session key may have its deposit set aside."""
+    lane = LaneKey(payer=award.payer, payee=award.payee, signer=award.signer)
+    domain = Domain(chain_id=award.chain_id, escrow=award.escrow)
+    check_lane_proof(domain, lane, award_subject(award.requester, award.provider, award.bid_id), award.lane_proof)
 
 
 def _holds_slots(board: LeaseBoard) -> bool:

@@ -273,6 +273,8 @@ class ProviderDuties:
                 return False
             if report.record.amount:
                 await self._payee.accept(board.lease_id, report.record.amount, row)
+            else:
+                row = b""  # nothing was owed, so whatever came with the answer is not a voucher
         except (PeerUnreachable, PeerFault) as error:
             log.info("lease %s: report %d not paid: %s", board.lease_id.hex()[:8], report.record.sequence, error)
             if isinstance(error, PeerFault):

@@ -66,8 +66,8 @@ class ReportDesk:
             return await self._judge(board, report)
 
     async def _judge(self, board: LeaseBoard, report: Verified[UsageReport]) -> bytes:
-        if board.chain.sequence and report.id == board.chain.head:
-            return codec.pack({"voucher": board.paid_reports[-1].row})
+        if board.newest_paid is not None and report.id == board.chain.head:
+            return codec.pack({"voucher": board.newest_paid.row})
         now = self._clock.now_ms()
         stage = board.state.stage
         if stage is Stage.GRANTED:

@@ -148,8 +148,8 @@ class RequesterDuties:
 
     def _signed_for(self, board: LeaseBoard) -> int:
         """The lane's cumulative up to and with this lease's last voucher: when that is claimed, the lease is paid."""
-        rows = [paid.row for paid in board.paid_reports if paid.row]
-        return decode_voucher(rows[-1]).cumulative if rows else 0
+        paid = board.newest_paid
+        return decode_voucher(paid.row).cumulative if paid and paid.row else 0
 
     async def _record_settled(self, board: LeaseBoard, *, reclaimed: bool) -> None:
         totals = await self._books.totals(board.lane)

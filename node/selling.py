@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from ledger.payee import Payee
+from node.lane_guard import LaneGuard
 from node.lease_files import LeaseFiles
 from node.machine import Machine
 from node.offer_intake import OfferIntake
@@ -23,6 +24,7 @@ class Selling(Struct, frozen=True, kw_only=True):
     desk: ProviderDesk
     duties: ProviderDuties
     poster: OfferPoster
+    guard: LaneGuard
     payee: Payee
     machines: list[Machine]
 
@@ -65,4 +67,5 @@ async def open_selling(
     streams.register()
     # Before the first offer: a stray container would run on slots that are about to be sold.
     await tidy_up(engine, await desk.restore())
-    return Selling(desk=desk, duties=duties, poster=poster, payee=payee, machines=machines)
+    guard = LaneGuard(desk, payee, world.clock)
+    return Selling(desk=desk, duties=duties, poster=poster, guard=guard, payee=payee, machines=machines)

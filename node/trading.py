@@ -46,6 +46,7 @@ async def trading_node(
             nursery.start_soon(buying.lanes.sweep_forever)
         if selling is not None:
             await stack.enter_async_context(selling.desk.working(selling.duties.perform))
+            nursery.start_soon(selling.guard.watch_forever)
             nursery.start_soon(selling.poster.post_forever)
         yield TradingNode(intake=intake, buying=buying, selling=selling)
         nursery.cancel_scope.cancel()

@@ -78,7 +78,7 @@ def job_view(job_id: str, submitted: Submitted, events: list[dict[str, Any]], bo
         "spent": last["paid"]["amount"] if "paid" in last else money(0),
         "cap": leased["cap"] if leased else None,
         "error": _error(terminal) if state == "failed" else None,
-        "receipt": receipt_view(board, job_id)["receipt"] if board and board.paid_reports else None,
+        "receipt": receipt_view(board, job_id)["receipt"] if board and board.newest_paid else None,
         "outputs": last["outputs"]["files"] if "outputs" in last else [],
     }
 
@@ -88,7 +88,7 @@ def receipt_view(
 ) -> ReceiptView:
     """What a lease used and paid: its newest receipt. ``settled`` is the lane's state as read from the chain."""
     state, award = board.state, board.award.record
-    newest = board.paid_reports[-1] if board.paid_reports else None
+    newest = board.newest_paid
     report = verify(newest.report, UsageReport) if newest else None
     nothing = money(0)
     return {

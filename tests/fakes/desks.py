@@ -150,8 +150,8 @@ class Seller:
 
     def award(self, signer: Signer = BUYER, **changes: Any) -> Verified[Award]:
         """What an honest requester signs for the posted offer."""
-        plain = an_award(self.tag, requester=signer.key, issued_at=self.clock.now, expires_at=self.clock.now + 30_000)
-        return signer.sign(replace(plain, **changes))
+        dates = {"issued_at": self.clock.now, "expires_at": self.clock.now + 30_000}
+        return signer.sign(an_award(self.tag, **({"requester": signer.key} | dates | changes)))
 
     async def answer(self, award: Verified[Award], *, peer: bytes | None = None, spec: JobSpec = SPEC) -> Any:
         return await self.network.ask(peer or award.signer, "/cfab/award/1", award_request(award, spec))
@@ -198,7 +198,7 @@ async def a_board(
     **changes: Any,
 ) -> LeaseBoard:
     """The board of a lease between BUYER and SELLER, fresh from its grant."""
-    award = BUYER.sign(replace(an_award(), terms=terms, max_duration_ms=spec.max_duration_ms, **changes))
+    award = BUYER.sign(an_award(terms=terms, max_duration_ms=spec.max_duration_ms, **changes))
     lease = SELLER.sign(
         Lease(
             provider=SELLER.key,

@@ -6,6 +6,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from ledger.ports import LaneKey
+from ledger.voucher import Domain, SessionKey, lane_proof_digest
 from market.feasibility import Candidate, Limits
 from market.records import (
     Award,
@@ -22,13 +24,15 @@ from market.records import (
     UsageReport,
 )
 from market.signing import Signer, Verified, spec_hash
+from node.lane_subjects import award_subject, close_subject
 
 NOW = 1_800_000_000_000
 CHAIN_ID = 31337
 ESCROW = b"e" * 20
 PAYEE = b"p" * 20
 PAYER = b"w" * 20
-SESSION = b"s" * 20
+SESSION_KEY = SessionKey(b"s" * 32)
+SESSION = SESSION_KEY.address
 SALT = b"t" * 16
 TERMS = PaymentTerms(
     tick_ms=5_000, grace_ms=8_000, fund_within_ms=60_000, start_within_ms=120_000, final_within_ms=60_000
@@ -117,12 +121,40 @@ def an_award(offer: Verified[Offer] | None = None, **changes: Any) -> Award:
         payer=PAYER,
         signer=SESSION,
         payee=record.settlement.payee,
+        lane_proof=bytes(64),
         terms=record.terms,
         transcript=bytes(32),
         issued_at=NOW,
         expires_at=NOW + 30_000,
     )
-    return replace(plain, **changes)
+    award = replace(plain, **changes)
+    return award if "lane_proof" in changes else replace(award, lane_proof=a_lane_proof(award))
+
+
+def a_lane_proof(award: Award, key: SessionKey = SESSION_KEY) -> bytes:
+    """The session key's word that this award may use the lane it names."""
+    lane = LaneKey(payer=award.payer, payee=award.payee, signer=award.signer)
+    subject = award_subject(award.requester, award.provider, award.bid_id)
+    return key.sign(lane_proof_digest(Domain(award.chain_id, award.escrow), lane, subject))
+
+
+def a_close_request(
+    cumulative: int, deadline_s: int, *, epoch: int = 0, requester: bytes | None = None, **changes: Any
+) -> dict[str, Any]:
+    """What an honest requester sends to have its lane to :data:`PAYEE` closed."""
+    lane = LaneKey(payer=PAYER, payee=PAYEE, signer=SESSION)
+    subject = close_subject(requester or BUYER.key, epoch, cumulative, deadline_s)
+    proof = SESSION_KEY.sign(lane_proof_digest(Domain(CHAIN_ID, ESCROW), lane, subject))
+    plain: dict[str, Any] = {
+        "payer": PAYER,
+        "payee": PAYEE,
+        "signer": SESSION,
+        "epoch": epoch,
+        "cumulative": cumulative.to_bytes(12, "big"),
+        "deadline": deadline_s,
+        "proof": proof,
+    }
+    return plain | changes
 
 
 def a_lease(award: Verified[Award] | None = None, **changes: Any) -> Lease:

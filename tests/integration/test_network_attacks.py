@@ -7,7 +7,7 @@ process: an exception that escaped would fail the test.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 import trio
@@ -32,11 +32,18 @@ from tests.integration.attackers.hostile_peer import (
     hostile_peer,
     raw_socket,
 )
+from tests.integration.attackers.victims import (
+    DEADLINE_S,
+    ECHO,
+    LISTEN,
+    gossip_still_flows,
+    serve_echo,
+    still_serves,
+    until,
+)
 
-ECHO, FAULTY, HOLD, FAULTY_STREAM = "/test/echo/1", "/test/faulty/1", "/test/hold/1", "/test/faulty-stream/1"
+FAULTY, HOLD, FAULTY_STREAM = "/test/faulty/1", "/test/hold/1", "/test/faulty-stream/1"
 MESHSUB = "/meshsub/1.1.0"
-LISTEN = ("/ip4/127.0.0.1/tcp/0",)
-DEADLINE_S = 10.0
 
 
 @pytest.fixture
@@ -319,24 +326,6 @@ async def test_a_port_in_use_is_said_clearly(victim: Libp2pNetwork) -> None:
     assert refusal.value.fix
 
 
-def serve_echo(node: Libp2pNetwork) -> None:
-    async def echo(peer: bytes, request: bytes) -> bytes:
-        return request
-
-    node.serve(ECHO, echo, max_request=1000)
-
-
-async def still_serves(victim: Libp2pNetwork, honest: Libp2pNetwork, *, within_s: float = DEADLINE_S) -> None:
-    """The victim answers an honest peer, over the connection that is there or a new one."""
-    with trio.fail_after(within_s):
-        while True:
-            try:
-                assert await honest.request(victim.key, ECHO, b"alive?", timeout=2.0) == b"alive?"
-                return
-            except PeerUnreachable:
-                await trio.sleep(0.05)
-
-
 def collect_gossip(attacker: HostilePeer) -> tuple[list[bytes], list[PeerStream]]:
     """What the victim publishes to this peer from now on, and the streams that it comes over."""
     heard: list[bytes] = []
@@ -356,16 +345,3 @@ async def until_heard(victim: Libp2pNetwork, heard: list[bytes], message: bytes)
         while message not in heard:
             await victim.publish(TOPIC_OFFERS, message)
             await trio.sleep(0.2)
-
-
-async def gossip_still_flows(victim: Libp2pNetwork, honest: Libp2pNetwork) -> None:
-    heard: list[bytes] = []
-    honest.subscribe(TOPIC_OFFERS, lambda *_: Verdict.ACCEPT, lambda _, message: heard.append(message))
-    await victim.publish(TOPIC_OFFERS, b"flows")
-    await until(lambda: heard == [b"flows"])
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(DEADLINE_S):
-        while not condition():
-            await trio.sleep(0.005)

@@ -164,7 +164,7 @@ async def streams() -> AsyncIterator[tuple[RecordingNetwork, trio.Nursery]]:
 @SOME
 @given(
     st.lists(keyed("lease") | keyed(lease=LEASE_ID), max_size=10),
-    st.lists(keyed("payer", "payee", "signer", "cumulative", "deadline", "epoch"), max_size=20),
+    st.lists(keyed("payer", "payee", "signer", "cumulative", "deadline", "epoch", "proof"), max_size=20),
     st.lists(keyed("cumulative", "deadline", payer=PAYER, payee=PAYEE, signer=SESSION), max_size=10),
 )
 def test_requests_about_a_lease(cancels: list[Any], proposals: list[Any], nearer: list[Any]):
@@ -224,7 +224,13 @@ def test_answers_to_an_award(answers: list[Any], raw: list[bytes]):
         intake.take(SELLER.sign(an_offer()))
         purse = Purse(payer=PAYER, signer=SESSION, chain_id=CHAIN_ID, escrow=ESCROW)
         auctioneer = Auctioneer(
-            signer=BUYER, network=network, intake=intake, clock=clock, rng=random.Random(1), purse=purse
+            signer=BUYER,
+            network=network,
+            intake=intake,
+            clock=clock,
+            rng=random.Random(1),
+            purse=purse,
+            prove_lane=lambda _payee, _subject: bytes(64),
         )
         purchase = Purchase(spec=SPEC, salt=SALT, limits=some_limits(), strategy="lowest_cost")
         for answer in [codec.pack(value) for value in answers] + raw:

@@ -335,3 +335,23 @@ def test_clocks_that_are_wrong_by_half_a_minute_cost_nothing(skews: tuple[int, i
     check_books(seen)
     assert seen.state == "succeeded"
     assert seen.earned == seen.worked == money.amount_due(PRICE, 42_000)
+
+
+async def leave_while_it_runs(market: Marketplace, buyer: Participant, seller: Participant) -> None:
+    """Start the exit on the chain behind the node's back, go on paying, and take everything home once it is over."""
+    await _until(lambda: any(one.phase == "running" for one in seller.docker.containers.values()), 60)
+    view, lane = market.chain.view(buyer.wallet.address), buyer.lane_to(seller)
+    await view.start_exit(lane.payee, lane.signer)
+    while True:
+        found = await view.lane(lane)
+        if found.exit_at and (await view.head()).timestamp >= found.exit_at:
+            await view.finish_exit(lane)
+            return
+        await trio.sleep(1)
+
+
+def test_a_payer_that_leaves_during_the_job_takes_nothing_it_signed() -> None:
+    seen: Aftermath = play(leave_while_it_runs, job=JobScript(duration_ms=500_000))
+    assert seen.worked > 0
+    assert seen.worked - seen.earned <= LEASE.exposure + money.amount_due(PRICE, TRAVEL_MS)
+    assert seen.ran_ms < 120_000, "the lease went on after its payer had left"

@@ -339,13 +339,13 @@ async def test_no_lease_is_admitted_while_its_lane_may_be_closed_under_it(
     now_s = (await world.payee_chain.head()).timestamp
     assert await world.payee.admit(A, world.lane, 10)
     await world.payee.release(A)
-    await world.payee.consent_close(world.lane, 0, now_s + 1000)
+    await world.payee.consent_close(world.lane, 0, now_s + 900)
     # A later consent that ends sooner does not set us free from the earlier one.
     await world.payee.consent_close(world.lane, 0, now_s + 10)
 
     for _ in range(2):
         assert not await world.payee.admit(B, world.lane, 10)
-        await trio.sleep(900)
+        await trio.sleep(700)
         await world.crash_payee()
     assert await world.payee.admit(B, world.lane, 10)
 

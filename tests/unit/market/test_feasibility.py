@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from market.feasibility import RULES, Candidate, Limits, failures, is_feasible
-from market.records import Requirements
+from market.records import PaymentTerms, Requirements
 from tests.fakes.samples import BUYER, SELLER, a_candidate, some_limits
 
 Case = tuple[str, Candidate, Requirements, Limits]
@@ -18,6 +18,8 @@ def _need(**changes: object) -> Requirements:
 
 HOLDS: list[Case] = [
     ("settlement", PLAIN, NEEDS, LIMITS),
+    ("terms", a_candidate(terms=PaymentTerms(tick_ms=300_000, grace_ms=300_000)), NEEDS, LIMITS),
+    ("terms", a_candidate(terms=PaymentTerms(final_within_ms=3_600_000)), NEEDS, LIMITS),
     ("simulated", a_candidate(simulated=True), _need(allow_simulated=True), LIMITS),
     ("simulated", PLAIN, _need(allow_simulated=True), LIMITS),
     ("gpu", PLAIN, _need(gpus=("rtx4090",)), LIMITS),
@@ -44,6 +46,9 @@ HOLDS: list[Case] = [
 FAILS: list[Case] = [
     ("settlement", PLAIN, NEEDS, some_limits(chain_id=1)),
     ("settlement", PLAIN, NEEDS, some_limits(escrow=b"x" * 20)),
+    ("terms", a_candidate(terms=PaymentTerms(tick_ms=300_000, grace_ms=300_001)), NEEDS, LIMITS),
+    ("terms", a_candidate(terms=PaymentTerms(start_within_ms=3_600_001)), NEEDS, LIMITS),
+    ("terms", a_candidate(terms=PaymentTerms(final_within_ms=3_600_001)), NEEDS, LIMITS),
     ("simulated", a_candidate(simulated=True), NEEDS, LIMITS),
     ("gpu", PLAIN, _need(gpus=("rtx4080",)), LIMITS),
     ("gpu", PLAIN, _need(gpus=("rtx",)), LIMITS),

@@ -123,6 +123,7 @@ EXACT_BYTES: list[tuple[type[Struct], str, int]] = [
     (Award, "payer", 20),
     (Award, "signer", 20),
     (Award, "payee", 20),
+    (Award, "lane_proof", 64),
     (Award, "transcript", 32),
     (Lease, "provider", 32),
     (Lease, "lease_id", 16),
@@ -131,6 +132,7 @@ EXACT_BYTES: list[tuple[type[Struct], str, int]] = [
     (UsageReport, "provider", 32),
     (UsageReport, "lease_id", 16),
     (UsageReport, "previous", 32),
+    (Award, "lane_proof", 64),
 ]
 LONGEST: list[tuple[type[Struct], str, int, object]] = [
     (Offer, "machine", 64, "x"),

@@ -73,11 +73,19 @@ def test_an_honest_report_is_paid():
 
 
 def test_the_chain_follows_what_was_paid():
-    assert ReportChain(sequence=1, head=FIRST.id, gpu_ms=0, first_seen_at=NOW, first_gpu_ms=0) == CHAIN
+    assert (
+        ReportChain(sequence=1, head=FIRST.id, gpu_ms=0, first_seen_at=NOW, first_gpu_ms=0, last_seen_at=NOW) == CHAIN
+    )
     second = signed(CHAIN, 9_000, final=True)
     longer = extend(CHAIN, second, NOW + 5_000)
     assert longer == ReportChain(
-        sequence=2, head=second.id, gpu_ms=9_000, first_seen_at=NOW, first_gpu_ms=0, final=True
+        sequence=2,
+        head=second.id,
+        gpu_ms=9_000,
+        first_seen_at=NOW,
+        first_gpu_ms=0,
+        last_seen_at=NOW + 5_000,
+        final=True,
     )
 
 
@@ -129,6 +137,13 @@ def test_a_first_report_claims_no_more_than_the_time_since_funding():
 def test_our_clock_set_back_makes_us_pay_less_and_not_fail():
     assert judge(signed(CHAIN, SLOTS * CLOCK_TOLERANCE_MS), CHAIN, NOW - 3_600_000) is None
     assert judge(signed(CHAIN, SLOTS * CLOCK_TOLERANCE_MS + 1), CHAIN, NOW - 3_600_000) is ReportRefusal.OVER_METERED
+
+
+def test_reports_keep_a_rhythm_of_half_a_tick_at_least():
+    half = a_state().terms.tick_ms // 2
+    assert judge(signed(CHAIN, 0), CHAIN, NOW + half - 1) is ReportRefusal.TOO_SOON
+    assert judge(signed(CHAIN, 0), CHAIN, NOW + half) is None
+    assert judge(signed(CHAIN, 0, final=True), CHAIN, NOW) is None
 
 
 def test_no_report_costs_more_than_the_cap():

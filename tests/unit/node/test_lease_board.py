@@ -31,7 +31,7 @@ async def running(journal: MemoryJournal) -> LeaseBoard:
 
 async def same_after_restart(journal: MemoryJournal, board: LeaseBoard) -> LeaseBoard:
     again = await load_board(journal.crash(), board.stream)
-    for name in ("state", "chain", "pending", "paid_reports", "funded_at", "role", "lease", "award", "spec", "job_id"):
+    for name in ("state", "chain", "pending", "newest_paid", "funded_at", "role", "lease", "award", "spec", "job_id"):
         assert getattr(again, name) == getattr(board, name), name
     return again
 
@@ -133,7 +133,7 @@ async def test_a_payment_without_its_report_is_never_written():
     with pytest.raises(Unavailable):
         await board.record(payment_fact(report.record, NOW), paid=PaidReport(report=report.raw, row=b"v"))
     assert len(await journal.read(board.stream)) == before
-    assert (board.paid_reports, board.state.paid, board.chain.sequence) == ([], 0, 0)
+    assert (board.newest_paid, board.state.paid, board.chain.sequence) == (None, 0, 0)
 
 
 async def test_notes_are_kept_and_change_nothing():

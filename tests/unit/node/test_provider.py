@@ -18,7 +18,7 @@ from node.lease_board import lease_id_of
 from node.provider import AwardRequest
 from tests.fakes.desks import Seller, a_seller, award_request
 from tests.fakes.memory_journal import MemoryJournal
-from tests.fakes.samples import BUYER, NOW, SALT, SELLER, SPEC, a_signer
+from tests.fakes.samples import BUYER, NOW, SALT, SELLER, SPEC, a_signer, an_award
 
 MALLORY = a_signer("mallory")
 
@@ -146,6 +146,20 @@ async def test_an_award_for_another_provider_is_a_fault():
         with pytest.raises(PeerFault) as fault:
             await seller.answer(seller.award(provider=MALLORY.key))
         assert fault.value.code == "wrong_award"
+
+
+async def test_an_award_on_somebody_elses_lane_is_a_fault():
+    """Lanes are public: whoever could name any would run jobs, and block the owner, on another's deposit."""
+    async with a_seller() as seller:
+        honest = seller.award(MALLORY).record
+        overheard = an_award(seller.tag, requester=BUYER.key).lane_proof
+        for changes in ({"lane_proof": bytes(64)}, {"signer": b"x" * 20}, {"payer": b"x" * 20}, {"bid_id": b"x" * 16}):
+            with pytest.raises(PeerFault):
+                await seller.answer(MALLORY.sign(replace(honest, **changes)))
+        with pytest.raises(PeerFault) as fault:
+            await seller.answer(MALLORY.sign(replace(honest, lane_proof=overheard)))
+        assert fault.value.code == "voucher_signer"
+        assert seller.machine.inventory.free_slots == 2
 
 
 async def test_a_forged_award_is_a_fault():

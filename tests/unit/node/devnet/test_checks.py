@@ -96,6 +96,7 @@ def award(**changes: Any) -> Award:
         "payer": PAYER,
         "signer": SESSION.address,
         "payee": PAYEE,
+        "lane_proof": bytes(64),
         "terms": PaymentTerms(),
         "transcript": b"t" * 32,
         "issued_at": 1,
