@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -96,13 +97,23 @@ async def test_no_byte_of_output_is_lost_or_doubled_by_a_kill(rig: DockerRig) ->
         assert exit_reason(await engine.wait_exit(LEASE)) == ExitReason.OK
 
 
+def processes_naming(path: Path) -> list[int]:
+    """Processes with this path on their command line (a bare machine has no ``pgrep``)."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if str(path).encode() in entry.read_bytes():
+                found.append(int(entry.parent.name))
+    return found
+
+
 async def test_a_killed_watchdog_is_put_back(rig: DockerRig) -> None:
     files = LeaseFiles(rig.state_dir / "leases", LEASE)
     with start_node(rig, "print('up')\nimport time; time.sleep(600)", stop_after_ms=600_000) as node:
         await kill_after_first_line(node)
     assert watchdog_lives(files)
-    [watchdog] = (await trio.run_process(["pgrep", "-f", str(files.watchdog_lock)], capture_stdout=True)).stdout.split()
-    os.kill(int(watchdog), signal.SIGKILL)
+    [watchdog] = processes_naming(files.watchdog_lock)
+    os.kill(watchdog, signal.SIGKILL)
     while watchdog_lives(files):
         await trio.sleep(0.01)
     async with rig.open() as engine:
