@@ -1,6 +1,7 @@
 """Keeps the node connected: dials introducers for ever, and others until there are enough.
 
-Connections are made here and nowhere else, so that two tasks that want the same peer share one attempt.
+Connections are made here and nowhere else, so that two tasks that want the same peer share one attempt. Strangers
+say where to dial: whatever an attempt raises, it costs no more than the attempt.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import trio
 
 from bootstrap.address_book import AddressBook
 from bootstrap.channel import ChannelBroken
+from bootstrap.containment import contained
 from bootstrap.libp2p_streams import PeerConnections
 from bootstrap.peer_address import PeerAddress
 
@@ -61,7 +63,7 @@ class Dialer:
                 self._news = trio.Event()
                 for peer in self._wanted():
                     self._trying.add(peer)
-                    nursery.start_soon(self._try, peer)
+                    nursery.start_soon(contained, self._try, peer)
                 with trio.move_on_after(_LOOK_AGAIN_S):
                     await self._news.wait()
 
@@ -88,7 +90,7 @@ class Dialer:
         with trio.move_on_after(_DIAL_S):
             async with trio.open_nursery() as nursery:
                 for address in self._book.addresses(peer):
-                    nursery.start_soon(self._dial_one, peer, address, nursery.cancel_scope)
+                    nursery.start_soon(contained, self._dial_one, peer, address, nursery.cancel_scope)
 
     async def _dial_one(self, peer: bytes, address: PeerAddress, race: trio.CancelScope) -> None:
         try:

@@ -29,6 +29,7 @@ from bootstrap.libp2p_gossip_message import (
 )
 from bootstrap.libp2p_gossip_router import BoundedQueues, HardenedGossipSub, SeenNames
 from bootstrap.libp2p_streams import PeerConnections, PeerStream, key_of
+from bootstrap.libp2p_tasks import ContainedTasks
 
 _log = logging.getLogger(__name__)
 _MAX_FRAME = 1024 * 1024
@@ -85,6 +86,10 @@ class _GuardedPubsub(Pubsub):
         self.seen_messages.stop()
         self.seen_messages: Any = SeenNames()
         self.peer_queues = BoundedQueues()
+
+    @property
+    def manager(self) -> Any:
+        return ContainedTasks(super().manager)
 
     # --- hearing ---
 

@@ -26,6 +26,8 @@ from libp2p.pubsub.pb.rpc_pb2 import (
 )
 from libp2p.pubsub.rpc_queue import PriorityQueue
 
+from bootstrap.libp2p_tasks import ContainedTasks
+
 MESHSUB = TProtocol("/meshsub/1.1.0")
 """Later versions cost 60 % more CPU for our small messages and gain nothing."""
 HEARTBEAT_S = 1
@@ -64,6 +66,10 @@ class HardenedGossipSub(GossipSub):
         self._is_gossiping = False
         self._served_bytes: Counter[ID] = Counter()
         self._served_times: Counter[tuple[ID, bytes]] = Counter()
+
+    @property
+    def manager(self) -> Any:
+        return ContainedTasks(super().manager)
 
     def gossip_heartbeat(self) -> Any:
         """Choose whom to offer messages; called once a second."""

@@ -20,11 +20,13 @@ import trio
 from libp2p.crypto.ed25519 import Ed25519PrivateKey
 from libp2p.crypto.keys import KeyPair
 from libp2p.host.basic_host import BasicHost
+from libp2p.peer.id import ID
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
 from bootstrap.address_book import MAX_ADDRESSES, AddressBook, load, save
 from bootstrap.connection_limits import DEFAULT_LIMITS, ConnectionLimits
+from bootstrap.containment import contained, contained_forever
 from bootstrap.first_peers import parse_introducers
 from bootstrap.identity import key_of_seed
 from bootstrap.libp2p_dialer import Dialer
@@ -84,7 +86,7 @@ class Host:
         swarm = HardenedSwarm(key_pair, settings.limits)
         self.key = key_of_seed(settings.seed)
         self.addresses: tuple[PeerAddress, ...] = ()
-        self.libp2p = BasicHost(
+        self.libp2p = _ContainedHost(
             swarm,
             addrs_factory=lambda _: [Multiaddr(str(address)) for address in self.addresses],
             disable_identify_address_discovery=True,
@@ -94,6 +96,13 @@ class Host:
         self.book = AddressBook(self.key, random.Random())
         self.dialer = Dialer(self.connections, self.book)
         self.nursery: trio.Nursery
+
+
+class _ContainedHost(BasicHost):
+    """The library's host. It asks who a peer is in a task of trio's own: one that raises ends the whole process."""
+
+    async def _identify_task_entry(self, peer_id: ID, reason: str) -> None:
+        await contained(super()._identify_task_entry, peer_id, reason)
 
 
 @asynccontextmanager
@@ -116,7 +125,7 @@ async def open_host(settings: HostSettings) -> AsyncIterator[Host]:
     failure: Exception | None = None
     try:
         async with _running(host, listen_at, announced):
-            host.nursery.start_soon(_keep_saving, host.book, settings.book_path)
+            host.nursery.start_soon(contained_forever, _keep_saving, host.book, settings.book_path)
             try:
                 yield host
             except Exception as error:  # noqa: BLE001 - raised below, not wrapped once per nursery in here
@@ -137,8 +146,8 @@ async def _running(host: Host, listen: list[PeerAddress], announced: tuple[PeerA
             trio.open_nursery() as nursery,
         ):
             host.nursery = nursery
-            nursery.start_soon(host.dialer.run)
-            host.connections.on_connected.append(partial(nursery.start_soon, _learn_addresses, host))
+            nursery.start_soon(contained_forever, host.dialer.run)
+            host.connections.on_connected.append(partial(nursery.start_soon, contained, _learn_addresses, host))
             try:
                 yield
             finally:

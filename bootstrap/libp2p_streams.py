@@ -24,6 +24,7 @@ from bootstrap.libp2p_swarm import HardenedSwarm
 from bootstrap.peer_address import PeerAddress
 
 _FINISH_S = 5.0
+_MAX_LISTEN_ADDRESSES = 32
 
 
 class PeerStream(Buffered):
@@ -100,11 +101,12 @@ class PeerConnections:
         return max((float(conn.muxed_conn.session.rtt) for conn in self._alive(id_of(peer))), default=0.0)
 
     def listen_addresses(self, peer: bytes) -> tuple[str, ...]:
-        """Where a connected peer says that it listens."""
+        """Where a connected peer says that it listens, as far as it can be read."""
         try:
-            return tuple(str(address) for address in self._swarm.peerstore.addrs(id_of(peer)))
+            said = self._swarm.peerstore.addrs(id_of(peer))[:_MAX_LISTEN_ADDRESSES]
         except PeerStoreError:
             return ()
+        return tuple(text for address in said if (text := _text_of(address)) is not None)
 
     async def dial(self, address: PeerAddress) -> None:
         """Connect to the peer that the address names.
@@ -117,7 +119,7 @@ class PeerConnections:
         self._swarm.unblock_peer(peer)  # the library would refuse for a minute after one failure
         try:
             await self._swarm.dial_addr(Multiaddr(str(address)), peer)
-        except BaseLibp2pError:
+        except (BaseLibp2pError, ValueError):  # multiaddr's own errors are ValueErrors
             raise ChannelBroken(f"nobody answers at {address}") from None
 
     async def open_stream(self, peer: bytes, protocol: str) -> PeerStream:
@@ -209,6 +211,14 @@ class _StreamChannel:
 
     async def aclose(self) -> None:
         await self._stream.reset()
+
+
+def _text_of(address: Multiaddr) -> str | None:
+    """The library takes any bytes of a stranger for an address, and raises only when it shall say which."""
+    try:
+        return str(address)
+    except ValueError:
+        return None
 
 
 def id_of(key: bytes) -> ID:

@@ -2,7 +2,7 @@
 
 Changed against the library: an inbound connection gives its place back when it ends; handshakes and connections are
 counted per address and per peer; banned peers are refused; a failing stream handler costs one stream instead of the
-process. Everything else is the library's.
+process, and so does any other task. Everything else is the library's.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from multiaddr import Multiaddr
 from bootstrap.connection_limits import AddressCount, ConnectionLimits
 from bootstrap.libp2p_noise import PROTOCOL_ID as NOISE
 from bootstrap.libp2p_noise import HardenedNoise
+from bootstrap.libp2p_tasks import ContainedTasks
 from bootstrap.libp2p_yamux import HardenedMuxers
 from bootstrap.yamux import MAX_INBOUND_STREAMS
 
@@ -64,6 +65,10 @@ class HardenedSwarm(Swarm):
         self._pending_by_address = AddressCount(limits.pending_per_address)
         self._inbound_by_address = AddressCount(limits.per_address)
         self._serving: dict[ID, int] = {}
+
+    @property
+    def manager(self) -> Any:
+        return ContainedTasks(super().manager)
 
     def set_stream_handler(self, stream_handler: StreamHandlerFn) -> None:
         """Every incoming stream goes through here; nothing that a handler raises gets further."""

@@ -1,7 +1,8 @@
 """Addresses of peers: ``/ip4/203.0.113.7/tcp/4001/p2p/12D3Koo…``, read strictly. Pure.
 
 Only TCP is spoken, so only ``/ip4``, ``/ip6``, ``/dns``, ``/dns4`` and ``/dns6`` followed by ``/tcp`` are addresses
-here; others (QUIC, relays) are refused by name.
+here; others (QUIC, relays) are refused by name. Strangers choose these texts, and the network library raises on what
+it cannot read: nothing may pass here that does not pass there.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ from bootstrap.identity import key_of_peer_id, peer_id_of
 from market.errors import InvalidRequest
 
 MAX_ADDRESS = 256
-_HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,62}\.)*[A-Za-z0-9-]{0,62}")
-_SHAPE = re.compile(r"/(ip4|ip6|dns|dns4|dns6)/([^/]+)/tcp/(\d{1,5})(?:/p2p/([^/]+))?")
+_MAX_HOST_NAME = 253
+_LABEL = r"(?!..--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+"""RFC 1123, lower case only: one name, one spelling. Names with "--" in the third place are reserved by RFC 5891; most
+of those that say ``xn--`` are encodings of nothing."""
+_HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_SHAPE = re.compile(r"/(ip4|ip6|dns|dns4|dns6)/([^/]+)/tcp/([0-9]{1,5})(?:/p2p/([^/]+))?")
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,9 @@ def dialable(peer: bytes, texts: tuple[str, ...], *, limit: int) -> tuple[PeerAd
 
 def _is_host(kind: str, host: str) -> bool:
     if kind.startswith("dns"):
-        return len(host) <= 253 and _HOST_NAME.fullmatch(host) is not None
+        return len(host) <= _MAX_HOST_NAME and _HOST_NAME.fullmatch(host) is not None
+    if "%" in host:  # a zone (fe80::1%eth0) means something to its own machine only
+        return False
     try:
         return ipaddress.ip_address(host).version == int(kind[2])
     except ValueError:

@@ -15,6 +15,7 @@ import trio
 
 from bootstrap.channel import ChannelBroken
 from bootstrap.connection_limits import DEFAULT_LIMITS, ConnectionLimits
+from bootstrap.containment import contained
 from bootstrap.identity import peer_id_of
 from bootstrap.libp2p_host import Host, HostSettings, open_host
 from bootstrap.libp2p_streams import PeerStream
@@ -110,7 +111,7 @@ class Libp2pNetwork:
             return verdict is Verdict.ACCEPT
 
         self._host.gossip.judges[topic] = hear
-        self._host.nursery.start_soon(self._host.gossip.join, topic)
+        self._host.nursery.start_soon(contained, self._host.gossip.join, topic)
 
     async def publish(self, topic: str, message: bytes) -> None:
         if len(message) > MAX_GOSSIP_BYTES:
@@ -154,7 +155,7 @@ class Libp2pNetwork:
         _log.info("peer %s broke a rule: %s", peer_id_of(peer), reason)
         if self._budgets.penalise(peer, trio.current_time()):
             _log.warning("peer %s is banned for a while", peer_id_of(peer))
-            self._host.nursery.start_soon(self._connections.disconnect, peer)
+            self._host.nursery.start_soon(contained, self._connections.disconnect, peer)
 
     async def _open(self, peer: bytes, protocol: str) -> PeerStream:
         if peer == self.key or self._connections.is_refused(peer):

@@ -8,6 +8,7 @@ from collections import Counter, OrderedDict
 
 import trio
 
+from bootstrap.containment import contained
 from market import codec
 from market.errors import PeerFault
 from market.offer_book import Intake, OfferBook
@@ -67,13 +68,15 @@ class OfferIntake:
     async def catch_up_forever(self) -> None:
         """Ask a few peers for their books, so that a late joiner need not wait for the next round of gossip."""
         while True:
-            peers = self._network.peers()[:_CATCH_UP_PEERS]
-            for peer in peers:
-                await self._catch_up(peer.key)
-            self.book.drop_expired(self._clock.now_ms())
+            await contained(self._catch_up)
             await trio.sleep(_CATCH_UP_EVERY_S if len(self.book) else 1.0)
 
-    async def _catch_up(self, peer: bytes) -> None:
+    async def _catch_up(self) -> None:
+        for peer in self._network.peers()[:_CATCH_UP_PEERS]:
+            await contained(self._read_book, peer.key)
+        self.book.drop_expired(self._clock.now_ms())
+
+    async def _read_book(self, peer: bytes) -> None:
         try:
             answer = await self._network.request(
                 peer, wire.PROTOCOL_BOOK, b"", timeout=wire.REQUEST_TIMEOUT_S, max_response=wire.MAX_RESPONSE

@@ -10,6 +10,7 @@ from typing import Any
 
 import trio
 
+from bootstrap.containment import contained
 from bootstrap.introducer import MAX_ADDRESSES, MAX_INTRODUCED, KnownPeer, choose_peers, reachable_from
 from market import codec
 from market.errors import PeerFault
@@ -46,7 +47,7 @@ class PeerExchange:
         while True:
             connected = frozenset(info.key for info in self._network.peers())
             wait = FIRST_WAIT_S if connected != before else min(2 * wait, LAST_WAIT_S)
-            await self._ask_some(sorted(connected - before), sorted(connected & before))
+            await contained(self._ask_some, sorted(connected - before), sorted(connected & before))
             before = connected
             await trio.sleep(wait)
 
@@ -55,7 +56,7 @@ class PeerExchange:
         chosen += self._luck.sample(old, min(len(old), _ASK_AT_ONCE - len(chosen)))
         async with trio.open_nursery() as nursery:
             for peer in chosen:
-                nursery.start_soon(self._ask, peer)
+                nursery.start_soon(contained, self._ask, peer)
 
     async def _ask(self, peer: bytes) -> None:
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bootstrap.address_book import LAST_WAIT_S, MAX_ADDRESSES, MAX_PEERS, AddressBook, load, save
-from bootstrap.identity import key_of_seed
+from bootstrap.identity import key_of_seed, peer_id_of
 from bootstrap.peer_address import PeerAddress
 
 OURSELVES = key_of_seed(b"o" * 32)
@@ -105,6 +105,15 @@ def test_it_survives_a_restart(book: AddressBook, tmp_path: Path) -> None:
     again = AddressBook(OURSELVES, random.Random(1))
     load(again, tmp_path / "peers.json")
     assert again.addresses(peer) == book.addresses(peer)
+
+
+def test_only_what_can_be_dialed_comes_back_from_the_file(book: AddressBook, tmp_path: Path) -> None:
+    good, odd = key_of_seed(b"g" * 32), key_of_seed(b"x" * 32)
+    entries = {peer_id_of(odd): ["/dns/a..b/tcp/1"], peer_id_of(good): ["/ip6/fe80::1%eth0/tcp/1", "/dns/ab/tcp/1"]}
+    (tmp_path / "peers.json").write_text(json.dumps(entries))
+    load(book, tmp_path / "peers.json")
+    assert book.addresses(good) == (PeerAddress("dns", "ab", 1, good),)
+    assert book.addresses(odd) == ()
 
 
 @pytest.mark.parametrize(

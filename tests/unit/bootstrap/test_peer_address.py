@@ -21,6 +21,7 @@ ID, OTHER_ID = peer_id_of(KEY), peer_id_of(OTHER)
         ("/ip6/::1/tcp/65535", PeerAddress("ip6", "::1", 65535)),
         ("/dns4/node.example.org/tcp/443", PeerAddress("dns4", "node.example.org", 443)),
         ("/dns/localhost/tcp/1", PeerAddress("dns", "localhost", 1)),
+        ("/dns/a-b.c--d.1/tcp/1", PeerAddress("dns", "a-b.c--d.1", 1)),
     ],
 )
 def test_addresses_are_read_and_written_alike(text: str, expected: PeerAddress) -> None:
@@ -47,6 +48,20 @@ def test_addresses_are_read_and_written_alike(text: str, expected: PeerAddress) 
         "/dns4/bad host/tcp/1",
         "/dns4/-x-/tcp/1",
         "/dns4//tcp/1",
+        "/dns/a..b/tcp/1",
+        "/dns/.a/tcp/1",
+        "/dns/a./tcp/1",
+        "/dns/a-/tcp/1",
+        "/dns/a.-b/tcp/1",
+        "/dns/ab--c/tcp/1",
+        "/dns/xn--a/tcp/1",
+        "/dns/A.b/tcp/1",
+        "/dns/a_b/tcp/1",
+        f"/dns/{'a' * 64}.b/tcp/1",
+        "/ip6/fe80::1%eth0/tcp/1",
+        "/ip6/fe80::1%1/tcp/1",
+        "/ip4/1.2.3.4/tcp/٣",
+        "/ip4/1.2.3.4/tcp/1\n",
         "/dns4/" + "a" * 300 + "/tcp/1",
     ],
 )
