@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
-from math import ceil, floor
+from math import floor
 
 from market.errors import InvalidRequest
 
@@ -60,12 +60,13 @@ def parse_tokens(text: str) -> int:
     return int(scaled)
 
 
-def parse_hourly_price(text: str, *, round_up: bool) -> int:
-    """Read a price such as ``"0.35/h"`` as nanotokens per GPU-second.
+def parse_hourly_price(text: str) -> int:
+    """Read a price such as ``"0.35/h"`` as nanotokens per GPU-second, rounded down.
+
+    One reading for both sides: a cap of ``0.35/h`` meets an ask of ``0.35/h``, and nobody pays more than was written.
 
     Args:
         text: tokens per GPU-hour, with the unit ``/h`` (or ``/gpu-h``) spelled out.
-        round_up: True for a price that is asked, False for a cap that must never be exceeded.
 
     Raises:
         InvalidRequest: unit missing, not a number, negative, or above :data:`MAX_PRICE`.
@@ -77,8 +78,7 @@ def parse_hourly_price(text: str, *, round_up: bool) -> int:
             message=f"'{text}' is not a price per hour",
             fix="write it as for example 0.35/h",
         )
-    per_second = _exact(amount, "price") * NANO_PER_TOKEN / 3600
-    price = ceil(per_second) if round_up else floor(per_second)
+    price = floor(_exact(amount, "price") * NANO_PER_TOKEN / 3600)
     if price > MAX_PRICE:
         raise InvalidRequest(code="price_too_large", message=f"'{text}' is above the highest price this market knows")
     return price

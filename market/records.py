@@ -216,7 +216,8 @@ class UsageReport(Struct, frozen=True, kw_only=True):
     """The provider's signed meter reading: cumulative, numbered, chained by hash to the report before it.
 
     ``amount`` is what this lease owes in all, :func:`market.money.amount_due` of ``gpu_ms`` at the award's price.
-    ``previous`` is the digest of the report before, 32 zero bytes for the first.
+    ``previous`` is the digest of the report before, 32 zero bytes for the first. ``detail`` is the provider's own
+    sentence about an exit, for people.
     """
 
     provider: Key
@@ -232,3 +233,4 @@ class UsageReport(Struct, frozen=True, kw_only=True):
     final: bool = False
     exit_reason: Word = ""
     exit_code: Annotated[int, Meta(ge=-1, le=255)] = -1
+    detail: Line = ""

@@ -131,6 +131,7 @@ def write_report(
     cpu_ms: int = 0,
     memory_peak_mib: int = 0,
     final: bool = False,
+    detail: str = "",
 ) -> UsageReport:
     """The provider's next report: the meter reading now, chained to the last one that was paid.
 
@@ -151,6 +152,7 @@ def write_report(
         final=final,
         exit_reason=str(state.exit_reason or "") if final else "",
         exit_code=state.exit_code if final else -1,
+        detail=detail[:512] if final else "",
     )
 
 

@@ -46,12 +46,13 @@ class Purse(Struct, frozen=True, kw_only=True):
 
 
 class Purchase(Struct, frozen=True, kw_only=True):
-    """What an auction is held for."""
+    """What an auction is held for. ``funds`` is what can be set aside, in units; None while that is not known."""
 
     spec: JobSpec
     salt: bytes
     limits: Limits
     strategy: str
+    funds: int | None = None
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -119,7 +120,8 @@ class Auctioneer:
         if found.matches:
             await tell("matching", describe_match(found, reasons))
             await self._network.publish(wire.TOPIC_BIDS, pack_batch([bid]))
-        for match in found.matches[: wire.MAX_AWARD_TRIES]:
+        affordable = [one for one in found.matches if purchase.funds is None or one.expected_cost <= purchase.funds]
+        for match in affordable[: wire.MAX_AWARD_TRIES]:
             lease = await self._try(match, bid.record, purchase, found.transcript, tell)
             if lease is not None:
                 return Outcome(lease=lease, match=match, shortlist=found, why_not=reasons)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from msgspec import Struct
 
 from ledger.payer import Payer
+from market.errors import Unavailable
 from node.auction import Auctioneer, Purse
 from node.lane_history import LaneHistory
 from node.lane_keeper import LaneKeeper
@@ -36,7 +39,15 @@ async def open_buying(world: World, settings: TradingSettings, intake: OfferInta
     await payer.load()
     files = RequesterFiles(world.folder / "jobs", world.network)
     auctioneer, purse = _open_auction(world, intake, payer)
-    desk = RequesterDesk(auctioneer, journal=world.journal, clock=world.clock, files=files, purse=purse, rng=world.rng)
+    desk = RequesterDesk(
+        auctioneer,
+        journal=world.journal,
+        clock=world.clock,
+        files=files,
+        purse=purse,
+        rng=world.rng,
+        funds=partial(_funds, world, payer),
+    )
     reports = ReportDesk(desk.boards, payer=payer, network=world.network, clock=world.clock)
     reports.register()
     lanes = LaneKeeper(payer=payer, chain=world.chain, network=world.network, patience_s=settings.close_patience_s)
@@ -58,6 +69,15 @@ async def open_buying(world: World, settings: TradingSettings, intake: OfferInta
     return Buying(
         desk=desk, duties=duties, payer=payer, lanes=lanes, files=files, history=history, auctioneer=auctioneer
     )
+
+
+async def _funds(world: World, payer: Payer) -> int | None:
+    """What could be set aside for a job now: the wallet's tokens and what its lanes hold promised to nobody."""
+    try:
+        tokens = await world.chain.token_balance(world.chain.account)
+    except Unavailable:
+        return None
+    return tokens + sum(max(0, lane.free) for lane in payer.summary())
 
 
 def _open_auction(world: World, intake: OfferIntake, payer: Payer) -> tuple[Auctioneer, Purse]:

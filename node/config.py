@@ -37,7 +37,7 @@ class ChainConfig(Struct, frozen=True, kw_only=True):
 class ProviderConfig(Struct, frozen=True, kw_only=True):
     """What this machine sells. CPU, memory and disk are per slot; ``price`` is nanotokens per GPU-second."""
 
-    price: int = 83_334
+    price: int = 83_333
     gpu: GpuChoice = GpuChoice(kind="auto")
     slots: int = 1
     cpu_milli: int = 1_000

@@ -111,7 +111,7 @@ def read_address(value: Any) -> bytes:
 
 
 def read_price(value: Any) -> int:
-    return parse_hourly_price(read_text(value), round_up=True)
+    return parse_hourly_price(read_text(value))
 
 
 def read_duration(low: int, high: int) -> Callable[[Any], int]:

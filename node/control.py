@@ -147,6 +147,7 @@ class ReceiptView(TypedDict, total=False):
     deposited: Money
     paid: Money
     refunded: Money
+    reclaimed: bool
     exit_reason: str
     exit_code: int
     settled: bool

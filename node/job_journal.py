@@ -35,7 +35,7 @@ PREFIX = "job/"
 SUBMITTED = "submitted"
 LEASED = "leased"
 CANCEL = "cancel_requested"
-_SHOWN_NOTES = frozenset({"preparing", "outputs", "settled"})
+_SHOWN_NOTES = frozenset({"preparing", "outputs", "settled", "waiting"})
 
 
 class Submitted(Struct, frozen=True, kw_only=True):

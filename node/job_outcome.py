@@ -6,6 +6,7 @@ from typing import Any
 
 from market.errors import InvalidRequest
 from market.lease import LeaseState, Stage
+from market.money import format_tokens
 from market.records import Award, ExitReason, Lease
 from market.signing import Verified, verify
 from node.control import money, price_view
@@ -41,7 +42,9 @@ def describe_lease(lease: Verified[Lease], *, gpu: str) -> dict[str, Any]:
     }
 
 
-def describe_outcome(state: LeaseState, error: InvalidRequest | None, *, cancelled: bool) -> tuple[str, dict[str, Any]]:
+def describe_outcome(
+    state: LeaseState, error: InvalidRequest | None, *, cancelled: bool, said: str = ""
+) -> tuple[str, dict[str, Any]]:
     """The terminal event of a job whose lease is over: its kind and its detail."""
     if error is not None:
         detail = {"code": error.code, "message": error.message, "fix": error.fix, "retryable": False}
@@ -53,6 +56,8 @@ def describe_outcome(state: LeaseState, error: InvalidRequest | None, *, cancell
     # The reason is the provider's word: "ok" with another code than 0 is an error like any other.
     reason = ExitReason.ERROR if state.exit_reason is ExitReason.OK else state.exit_reason
     message, fix, retryable = _ERRORS[reason]
+    if said:
+        message = f"{message}; the provider says: {said}"
     code = {ExitReason.ERROR: "exit", None: "not_funded"}.get(reason) or str(reason)
     return "failed", {
         "code": code,
@@ -60,4 +65,14 @@ def describe_outcome(state: LeaseState, error: InvalidRequest | None, *, cancell
         "fix": fix,
         "retryable": retryable,
         "exit_code": state.exit_code,
+    }
+
+
+def describe_shortage(needed: int, have: int) -> dict[str, Any]:
+    """The terminal event of a job that the wallet cannot set enough aside for."""
+    return {
+        "code": "insufficient_funds",
+        "message": f"this job sets aside at least {format_tokens(needed)} tokens, the wallet has {format_tokens(have)}",
+        "fix": "send tokens to the wallet, or lower the maximum duration",
+        "retryable": True,
     }

@@ -6,13 +6,10 @@ Read from two independent sources, the escrow's events and its storage, so that
 
 from __future__ import annotations
 
-from typing import Any
-
 from msgspec import Struct
 
 from ledger.ports import Chain, LaneKey, LedgerEvent
 from market.errors import BrokenInvariant
-from node.control import money
 
 _SPAN = 5_000
 
@@ -86,23 +83,6 @@ def sum_events(events: list[LedgerEvent], lane: LaneKey, *, balance: int, claime
     return LaneTotals(
         deposited=deposited, paid=claimed, refunded=refunded, held=balance - claimed, transactions=transactions
     )
-
-
-def describe_totals(totals: LaneTotals, lease_paid: int) -> dict[str, Any]:
-    """The ``settled`` event: what this lease paid, and the lane's sums as the chain has them."""
-    last = totals.last_transaction
-    return {
-        "transaction": "0x" + last.hex() if last else None,
-        "paid": money(lease_paid),
-        "refunded": money(totals.refunded),
-        "deposited": money(totals.deposited),
-        "lane_paid": money(totals.paid),
-        "held": money(totals.held),
-        "adds_up": totals.adds_up,
-        "transactions": [
-            {"purpose": one.purpose, "hash": "0x" + one.hash.hex(), "block": one.block} for one in totals.transactions
-        ],
-    }
 
 
 def _is_of(event: LedgerEvent, lane: LaneKey) -> bool:

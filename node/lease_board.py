@@ -26,6 +26,7 @@ PREFIX = "lease/"
 OPENED = "opened"
 REPORT_SENT = "report_sent"
 REPORT_PAID = "report_paid"
+DETAIL = "detail"
 _FACT_DECODER = msgspec.msgpack.Decoder(Fact)
 
 
@@ -62,6 +63,8 @@ class LeaseBoard:
         chain: the reports paid so far.
         pending: provider only: a report that was signed but not answered yet. It must be sent again as it is:
             signing another with the same number would be equivocation.
+        newest_paid: the newest report and its voucher; older ones are in the journal.
+        detail: the provider's own sentence about why the job ended, if it gave one.
     """
 
     def __init__(self, journal: Journal, opened: Opened, *, opened_at: int) -> None:
@@ -87,6 +90,7 @@ class LeaseBoard:
         self.chain = ReportChain()
         self.pending: Verified[UsageReport] | None = None
         self.newest_paid: PaidReport | None = None
+        self.detail = ""
         self.on_change: Callable[[LeaseBoard], None] = lambda _board: None
 
     @property
@@ -136,7 +140,8 @@ class LeaseBoard:
     async def note(self, kind: str, body: bytes, now: int) -> None:
         """Add something worth showing that is not a fact of the table (outputs arrived, image pulled …)."""
         async with self._lock:
-            await self._journal.append([self._entry(kind, now, body)])
+            for entry in await self._journal.append([self._entry(kind, now, body)]):
+                self._apply(entry)
             self._announce()
 
     async def wait_change(self) -> None:
@@ -156,6 +161,8 @@ class LeaseBoard:
             self.pending = verify(entry.body, UsageReport)
         elif entry.kind == REPORT_PAID:
             self._apply_paid(msgspec.msgpack.decode(entry.body, type=PaidReport), entry.at_ms)
+        elif entry.kind == DETAIL:
+            self.detail = entry.body.decode("utf-8", "replace")
         elif (fact := decode_fact(entry)) is not None:
             self.state = transition(self.state, fact)
             if self.state.stage == "funded" and not self.funded_at:

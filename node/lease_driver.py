@@ -9,10 +9,13 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 
+import msgspec
 import trio
 
-from market.duties import Duty, duty
+from market.duties import Duty, Role, duty
 from market.errors import InvalidRequest, PeerFault, Unavailable
 from market.lease import OVER, DeadlinePassed, deadline
 from node.lease_board import LeaseBoard
@@ -26,6 +29,7 @@ Perform = Callable[[Duty, LeaseBoard], Awaitable[None]]
 
 _FIRST_RETRY_S = 0.25
 _LAST_RETRY_S = 15.0
+_MOST_REASONS = 8
 _IN_THE_WAY = (Unavailable, PeerUnreachable, PeerFault, InvalidRequest, ContainerLost, OSError)
 """What a duty may meet and try again after: also a container that vanished between two calls, and a full disk."""
 
@@ -42,11 +46,11 @@ async def drive_lease(board: LeaseBoard, perform: Perform, clock: Clock, *, rng:
     while board.state.stage not in OVER:
         stage = board.state.stage
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_persist, perform, duty(stage, board.role), board, rng)
+            nursery.start_soon(partial(_persist, clock=clock, rng=rng), perform, duty(stage, board.role), board)
             while board.state.stage is stage:
                 await _wait_change_or_deadline(board, clock)
             nursery.cancel_scope.cancel()
-    await _persist(perform, duty(board.state.stage, board.role), board, rng)
+    await _persist(perform, duty(board.state.stage, board.role), board, clock=clock, rng=rng)
 
 
 async def _wait_change_or_deadline(board: LeaseBoard, clock: Clock) -> None:
@@ -68,20 +72,33 @@ async def _wait_change_or_deadline(board: LeaseBoard, clock: Clock) -> None:
             await trio.sleep(1.0)
 
 
-async def _persist(perform: Perform, what: Duty, board: LeaseBoard, rng: random.Random) -> None:
+async def _persist(perform: Perform, what: Duty, board: LeaseBoard, *, clock: Clock, rng: random.Random) -> None:
     """Repeat a duty for as long as the world is in the way; back off exponentially, with jitter."""
     pause = _FIRST_RETRY_S
+    told: set[str] = set()
     while True:
         try:
             await perform(what, board)
         except* _IN_THE_WAY as group:
             # A peer's fault or a refused request must not take the node down; the stage's deadline bounds the retries.
             # Duties that run tasks of their own raise in groups, however deep, and one of a kind may come alone.
-            log.info("lease %s: %s waits: %s", board.lease_id.hex()[:8], what, _first(group))
+            await _tell_waiting(board, what, str(_first(group)), told, clock)
         else:
             return
         await trio.sleep(pause * rng.uniform(0.5, 1.5))
         pause = min(pause * 2, _LAST_RETRY_S)
+
+
+async def _tell_waiting(board: LeaseBoard, what: Duty, why: str, told: set[str], clock: Clock) -> None:
+    """Say once what a duty waits for: silence is what users fear most, and a line per retry is no better."""
+    why = why[:300].encode("utf-8", "backslashreplace").decode()
+    if why in told or len(told) >= _MOST_REASONS:
+        return
+    told.add(why)
+    log.info("lease %s: %s waits: %s", board.lease_id.hex()[:8], what, why)
+    if board.role is Role.REQUESTER:
+        with suppress(Unavailable):
+            await board.note("waiting", msgspec.json.encode({"duty": str(what), "detail": why}), clock.now_ms())
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

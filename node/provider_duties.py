@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 
+import msgspec
 import trio
 
 from ledger.payee import Payee
@@ -28,7 +29,8 @@ from market.records import ExitReason, UsageReport
 from market.signing import Signer, Verified
 from market.usage import write_report
 from node import wire
-from node.lease_board import LeaseBoard, PaidReport, payment_fact
+from node.lane_share import describe_share, share_of
+from node.lease_board import DETAIL, LeaseBoard, PaidReport, payment_fact
 from node.lease_files import LeaseFiles
 from node.ports import Clock, Network, PeerUnreachable
 from node.provider import ProviderDesk
@@ -148,7 +150,7 @@ class ProviderDuties:
 
     async def _failed_to_start(self, board: LeaseBoard, reason: ExitReason, detail: str) -> None:
         log.info("lease %s could not start: %s", board.lease_id.hex()[:8], detail)
-        await board.note("detail", detail.encode(), self._clock.now_ms())
+        await board.note(DETAIL, detail.encode(), self._clock.now_ms())
         await board.record(ContainerExited(at=self._clock.now_ms(), reason=reason, exit_code=-1))
 
     async def _keep_running(self, board: LeaseBoard) -> None:
@@ -241,17 +243,23 @@ class ProviderDuties:
         while True:
             lane = await self._payee.lane_on_chain(board.lane)
             if board.state.paid == 0 or lane.claimed >= owed:
+                await self._note_settled(board, lane.claimed)
                 fact = SettlementConfirmed(at=self._clock.now_ms(), transaction=b"", paid=board.state.paid)
                 await board.record(fact)
                 return
             if lane.balance == lane.claimed:
                 # The payer's exit was over before we came back: what our vouchers were for is no longer there.
+                await self._note_settled(board, lane.claimed)
                 await board.record(ReclaimConfirmed(at=self._clock.now_ms(), transaction=b"", paid=board.state.paid))
                 return
             if waited >= self._settle_patience_s or lane.exit_at:
                 await self._payee.redeem([board.lane])
             await trio.sleep(self._poll_s)
             waited += self._poll_s
+
+    async def _note_settled(self, board: LeaseBoard, claimed: int) -> None:
+        share = share_of(board, claimed)
+        await board.note("settled", msgspec.json.encode(describe_share(share, ())), self._clock.now_ms())
 
     async def _release(self, board: LeaseBoard) -> None:
         name = board.lease_id.hex()
@@ -296,6 +304,7 @@ class ProviderDuties:
                 cpu_ms=usage.cpu_ms,
                 memory_peak_mib=usage.memory_peak_mib,
                 final=final,
+                detail=board.detail,
             )
         )
         await board.remember_report(report, now)

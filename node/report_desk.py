@@ -17,7 +17,7 @@ from market.records import ExitReason, UsageReport
 from market.signing import Verified, verify
 from market.usage import ReportRefusal, judge_report
 from node import wire
-from node.lease_board import LeaseBoard, PaidReport, payment_fact
+from node.lease_board import DETAIL, LeaseBoard, PaidReport, payment_fact
 from node.ports import Clock, Network
 
 
@@ -92,6 +92,8 @@ class ReportDesk:
             reason = ExitReason(report.exit_reason) if report.exit_reason in _REASONS else ExitReason.LOST
             await board.record(ContainerExited(at=now, reason=reason, exit_code=report.exit_code, finished_at=0))
         if report.final:
+            if report.detail and not board.detail:
+                await board.note(DETAIL, report.detail.encode(), now)
             self.saw_exit(board.lease_id).set()
 
     async def _pay(self, board: LeaseBoard, report: Verified[UsageReport]) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -37,7 +37,7 @@ from node.job_journal import (
     state_of,
     total_limit_price,
 )
-from node.job_outcome import describe_lease, describe_outcome
+from node.job_outcome import describe_lease, describe_outcome, describe_shortage
 from node.job_packing import pack_inputs
 from node.lease_board import PREFIX as LEASE_PREFIX
 from node.lease_board import LeaseBoard, Opened, load_board, open_board
@@ -50,7 +50,8 @@ log = logging.getLogger(__name__)
 MAX_ACTIVE_JOBS = 1024
 _AUCTION_PATIENCE_S = 6.0
 _AUCTION_PAUSE_S = 0.5
-_DISK_PAUSE_S = 1.0
+_FIRST_DISK_PAUSE_S = 1.0
+_LAST_DISK_PAUSE_S = 15.0
 
 
 class Job:
@@ -63,6 +64,7 @@ class Job:
         self.salt = submitted.salt
         self.board: LeaseBoard | None = None
         self.error: InvalidRequest | None = None
+        self.funds: int | None = None
         self.cancelled = trio.Event()
         self._bell = trio.Event()
 
@@ -93,6 +95,7 @@ class RequesterDesk:
         files: RequesterFiles,
         purse: Purse,
         rng: random.Random,
+        funds: Callable[[], Awaitable[int | None]],
     ) -> None:
         self.jobs: dict[str, Job] = {}
         self.boards: dict[bytes, LeaseBoard] = {}
@@ -101,6 +104,7 @@ class RequesterDesk:
         self._clock = clock
         self._files = files
         self._purse = purse
+        self._funds = funds
         self._rng = rng
         self._nursery: trio.Nursery | None = None
         self._perform: Perform | None = None
@@ -189,8 +193,10 @@ class RequesterDesk:
     async def _run(self, job: Job) -> None:
         try:
             # A full disk interrupts a job wherever it stands; going on is what a restart would do.
+            pause = _FIRST_DISK_PAUSE_S
             while not await self._carry_through(job):
-                await trio.sleep(_DISK_PAUSE_S)
+                await trio.sleep(pause * self._rng.uniform(0.5, 1.5))
+                pause = min(pause * 2, _LAST_DISK_PAUSE_S)
         finally:
             self.jobs.pop(job.job_id, None)
             if job.board is not None:
@@ -234,8 +240,11 @@ class RequesterDesk:
         async def tell(kind: str, detail: dict[str, Any]) -> None:
             await self.tell(job, kind, detail)
 
-        purchase = self.purchase_of(job.request, job.spec, job.salt)
+        # Asked before anybody is: an award that cannot be funded takes a provider's slot for nothing.
+        funds = await self._funds()
+        purchase = msgspec.structs.replace(self.purchase_of(job.request, job.spec, job.salt), funds=funds)
         outcome = await self._auctioneer.buy(purchase, tell)
+        job.funds = funds
         if outcome.lease is not None:
             # Signed by the provider: from here on the patience of the auction must not cut us off half-way.
             with trio.CancelScope(shield=True):
@@ -271,6 +280,10 @@ class RequesterDesk:
     async def _no_match(self, job: Job, outcome: Outcome | None) -> None:
         if outcome is not None and not outcome.shortlist.matches:
             await self.tell(job, "matching", describe_match(outcome.shortlist, outcome.why_not))
+        cheapest = min((one.expected_cost for one in outcome.shortlist.matches), default=0) if outcome else 0
+        if job.funds is not None and cheapest > job.funds:
+            await self.tell(job, "failed", describe_shortage(cheapest, job.funds))
+            return
         offers = outcome.shortlist.considered if outcome else 0
         tried = len(outcome.shortlist.matches) if outcome else 0
         message = (
@@ -278,10 +291,11 @@ class RequesterDesk:
             if tried
             else f"none of the {offers} live offers fits this job"
         )
-        fix = "see 'closest' for the smallest change that would match" if offers else "wait for providers to appear"
+        closest = outcome is not None and bool(outcome.why_not.closest)
+        fix = "see 'closest' for the smallest change that would match" if closest else "wait for other providers"
         await self.tell(job, "failed", {"code": "no_match", "message": message, "fix": fix, "retryable": True})
 
     async def _conclude(self, job: Job, board: LeaseBoard) -> None:
         """The lease is over: say what became of the job."""
-        kind, detail = describe_outcome(board.state, job.error, cancelled=job.cancelled.is_set())
+        kind, detail = describe_outcome(board.state, job.error, cancelled=job.cancelled.is_set(), said=board.detail)
         await self.tell(job, kind, detail)

@@ -15,15 +15,15 @@ import trio
 
 from ledger.payer import Payer
 from ledger.ports import Chain
-from ledger.voucher import decode_voucher
 from market import codec
 from market.duties import Duty
 from market.errors import InvalidRequest
 from market.lease import CancelRequested, LaneFunded, ReclaimConfirmed, SettlementConfirmed, Stage
 from market.records import ExitReason
 from node import wire
-from node.lane_history import LaneHistory, describe_totals
+from node.lane_history import LaneHistory
 from node.lane_keeper import LaneKeeper
+from node.lane_share import describe_share, share_of, signed_for, transactions_of
 from node.lease_board import LeaseBoard
 from node.ports import Clock, Network, PeerUnreachable
 from node.report_desk import ReportDesk
@@ -138,7 +138,7 @@ class RequesterDuties:
         while board.state.stage is Stage.SETTLING:
             lane = await self._chain.lane(board.lane)
             home = lane.balance == lane.claimed
-            paid = lane.claimed >= self._signed_for(board)
+            paid = lane.claimed >= signed_for(board)
             if home or (paid and (not self._close_lanes or self._lanes.in_use(payee))):
                 await self._record_settled(board, reclaimed=not paid)
                 return
@@ -146,15 +146,11 @@ class RequesterDuties:
                 await self._lanes.step(payee)
             await trio.sleep(self._poll_s)
 
-    def _signed_for(self, board: LeaseBoard) -> int:
-        """The lane's cumulative up to and with this lease's last voucher: when that is claimed, the lease is paid."""
-        paid = board.newest_paid
-        return decode_voucher(paid.row).cumulative if paid and paid.row else 0
-
     async def _record_settled(self, board: LeaseBoard, *, reclaimed: bool) -> None:
         totals = await self._books.totals(board.lane)
         now = self._clock.now_ms()
-        await board.note("settled", msgspec.json.encode(describe_totals(totals, board.state.paid)), now)
+        detail = describe_share(share_of(board, totals.paid), transactions_of(board, totals), totals)
+        await board.note("settled", msgspec.json.encode(detail), now)
         kind = ReclaimConfirmed if reclaimed else SettlementConfirmed
         await board.record(kind(at=now, transaction=totals.last_transaction, paid=board.state.paid))
 

@@ -102,9 +102,10 @@ def receipt_view(
         "price": price_view(state.price),
         "gpu_ms": state.gpu_ms,
         "amount": money(state.paid),
-        "deposited": settled["deposited"] if settled else nothing,
-        "paid": settled["lane_paid"] if settled else money(state.paid),
+        "deposited": settled["deposited"] if settled else money(state.cap),
+        "paid": settled["paid"] if settled else money(state.paid),
         "refunded": settled["refunded"] if settled else nothing,
+        "reclaimed": bool(settled and settled["reclaimed"]),
         "exit_reason": str(state.exit_reason or ""),
         "exit_code": state.exit_code,
         "settled": settled is not None and state.stage in OVER,
@@ -158,4 +159,4 @@ def _error(failed: dict[str, Any] | None) -> Any:
 
 def _cap(query: dict[str, Any]) -> int:
     text = query.get("max_price")
-    return amounts.parse_hourly_price(str(text), round_up=False) if text else amounts.MAX_PRICE
+    return amounts.parse_hourly_price(str(text)) if text else amounts.MAX_PRICE

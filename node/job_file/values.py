@@ -67,7 +67,7 @@ def read_duration(text: str) -> int:
 
 
 def read_price(text: str) -> int:
-    return parse_hourly_price(text, round_up=False)
+    return parse_hourly_price(text)
 
 
 def read_money(text: str) -> int:

@@ -7,7 +7,6 @@ from typing import Any
 import trio
 
 from market import money
-from market.lease import Stage
 from node.job_journal import history
 from tests.fakes.memory_engine import MemoryEngine
 from tests.simulation.marketplace import JobScript, Marketplace, Participant, request, simulate
@@ -71,11 +70,12 @@ def test_a_job_is_sold_run_and_paid(tmp_path: object) -> None:
     assert seen["free"] == 1
     assert seen["boards"] == {}
     settled = next(event for event in seen["events"] if event["type"] == "settled")
-    assert settled["adds_up"]
-    assert settled["deposited"]["units"] == settled["lane_paid"]["units"] + settled["refunded"]["units"]
+    assert settled["lane"]["adds_up"]
+    assert settled["paid"]["units"] == due
+    assert settled["deposited"]["units"] == settled["paid"]["units"] + settled["refunded"]["units"]
+    assert not settled["reclaimed"]
 
 
 def test_the_same_seed_gives_the_same_history() -> None:
     runs: list[Any] = [simulate(seed, _trade) for seed in (7, 7)]
     assert runs[0]["events"] == runs[1]["events"]
-    assert Stage.SETTLED

@@ -68,20 +68,19 @@ def test_what_is_no_amount_is_refused(text: str, code: str):
     assert refused.value.code == code
 
 
-def test_a_price_is_rounded_against_whoever_wrote_it():
-    # 0.35 tokens an hour are 97,222.2… nanotokens a second: an asker never asks less, a cap is never exceeded.
-    assert money.parse_hourly_price("0.35/h", round_up=True) == 97_223
-    assert money.parse_hourly_price("0.35/h", round_up=False) == 97_222
-    assert money.parse_hourly_price("0.36/gpu-h", round_up=True) == 100_000
-    assert money.parse_hourly_price("0.36/h", round_up=False) == 100_000
-    assert money.parse_hourly_price("0.3600000000000000000000000000000001/h", round_up=True) == 100_001
+def test_a_written_price_is_the_same_for_both_sides_and_never_more_than_written():
+    # 0.35 tokens an hour are 97,222.2… nanotokens a second.
+    assert money.parse_hourly_price("0.35/h") == 97_222
+    assert money.parse_hourly_price("0.36/gpu-h") == 100_000
+    assert money.parse_hourly_price("0.36/h") == 100_000
+    assert money.parse_hourly_price("0.3600000000000000000000000000000001/h") == 100_000
 
 
 def test_the_highest_price_is_a_price_and_one_above_is_not():
     per_hour = money.MAX_PRICE * 3600 // money.NANO_PER_TOKEN
-    assert money.parse_hourly_price(f"{per_hour}/h", round_up=True) == money.MAX_PRICE
+    assert money.parse_hourly_price(f"{per_hour}/h") == money.MAX_PRICE
     with pytest.raises(InvalidRequest) as refused:
-        money.parse_hourly_price(f"{per_hour}.0001/h", round_up=True)
+        money.parse_hourly_price(f"{per_hour}.0001/h")
     assert refused.value.code == "price_too_large"
 
 
@@ -98,7 +97,7 @@ def test_the_highest_price_is_a_price_and_one_above_is_not():
 )
 def test_what_is_no_price_is_refused(text: str, code: str):
     with pytest.raises(InvalidRequest) as refused:
-        money.parse_hourly_price(text, round_up=True)
+        money.parse_hourly_price(text)
     assert refused.value.code == code
 
 

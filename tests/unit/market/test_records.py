@@ -148,6 +148,7 @@ LONGEST: list[tuple[type[Struct], str, int, object]] = [
     (Requirements, "runtime", 64, "x"),
     (InputFile, "target", 512, "x"),
     (JobSpec, "image", 512, "x"),
+    (UsageReport, "detail", 512, "x"),
     (JobSpec, "network", 64, "x"),
     (JobSpec, "command", 1024, ["x"]),
     (JobSpec, "outputs", 64, ["x" * 512]),

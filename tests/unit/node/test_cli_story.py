@@ -45,7 +45,7 @@ def test_no_match_shows_a_change_that_really_matches_when_typed_in() -> None:
     [closest] = [line.text for line in lines if line.text.startswith("closest")]
     flag, price = closest.removeprefix("closest: ").split()
     assert flag == "--max-price"
-    assert parse_hourly_price(price, round_up=False) >= 100_000
+    assert parse_hourly_price(price) >= 100_000
 
 
 @given(st.integers(min_value=1, max_value=10**12))
@@ -53,7 +53,7 @@ def test_closest_price_is_never_rounded_below_the_offer(price: int) -> None:
     event = {**MATCHING, "matches": 0, "candidates": [], "closest": [{"field": "max_price", "value": price}]}
     _, lines = told([event])
     shown = lines[-1].text.rpartition(" ")[2]
-    assert parse_hourly_price(shown, round_up=False) >= price
+    assert parse_hourly_price(shown) >= price
 
 
 def test_empty_market_is_not_called_a_mismatch() -> None:

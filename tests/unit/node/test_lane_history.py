@@ -8,7 +8,7 @@ import pytest
 
 from ledger.ports import ChainHead, LaneKey, LaneOnChain, LedgerEvent
 from market.errors import BrokenInvariant
-from node.lane_history import LaneHistory, describe_totals, sum_events
+from node.lane_history import LaneHistory, sum_events
 
 LANE = LaneKey(payer=b"a" * 20, payee=b"b" * 20, signer=b"c" * 20)
 
@@ -51,20 +51,11 @@ def test_the_events_of_other_lanes_do_not_count(part: str):
 def test_a_lane_without_a_past_has_no_transactions():
     totals = sum_events([], LANE, balance=0, claimed=0)
     assert (totals.adds_up, totals.last_transaction, totals.transactions) == (True, b"", ())
-    assert describe_totals(totals, 0)["transaction"] is None
 
 
 def test_an_event_without_its_amount_is_a_broken_adapter():
     with pytest.raises(BrokenInvariant):
         sum_events([an_event("Deposited", amount="100")], LANE, balance=0, claimed=0)
-
-
-def test_the_settled_event_says_it_all():
-    detail = describe_totals(sum_events(STORY, LANE, balance=30, claimed=30), 30)
-    assert detail["adds_up"] is True
-    assert (detail["paid"]["units"], detail["deposited"]["units"], detail["refunded"]["units"]) == (30, 150, 120)
-    assert detail["transaction"] == "0x" + "05" * 32
-    assert detail["transactions"][0] == {"purpose": "deposit", "hash": "0x" + "01" * 32, "block": 1}
 
 
 class LongChain:
