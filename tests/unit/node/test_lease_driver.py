@@ -209,3 +209,18 @@ async def test_retries_slow_down(autojump_clock: MockClock):
     assert len(gaps) < 15
     assert max(gaps) <= 15 * 1.5
     assert gaps[0] < 0.5
+
+
+async def test_a_requester_is_told_once_what_its_job_waits_for(autojump_clock: MockClock):
+    board = await fresh(Role.REQUESTER)
+
+    async def perform(what: Duty, board: LeaseBoard) -> None:
+        if what is Duty.FUND_LANE:
+            raise Unavailable("the chain at http://127.0.0.1:1 does not answer \udcff")
+
+    await drive(board, perform)
+    assert board.state.stage is Stage.LAPSED
+    entries = await board._journal.read(board.stream)
+    told = [entry.body for entry in entries if entry.kind == "waiting"]
+    assert len(told) == 1
+    assert b"does not answer" in told[0]
