@@ -25,7 +25,7 @@ class FrameReader:
     """Reads frames, and raw bytes between them, from one stream. Never reads past what it was asked for twice."""
 
     def __init__(self, stream: ByteStream) -> None:
-        self._stream = stream
+        self.stream = stream
         self._buffer = bytearray()
 
     async def frame(self, *, limit: int = MAX_FRAME) -> Any:
@@ -49,7 +49,7 @@ class FrameReader:
         """The next frame, or None when the other side ended the stream cleanly before it."""
         if not self._buffer:
             with in_time():
-                self._buffer += await self._stream.receive()
+                self._buffer += await self.stream.receive()
             if not self._buffer:
                 return None
         return await self.frame(limit=limit)
@@ -61,11 +61,11 @@ class FrameReader:
             del self._buffer[:most]
             return piece
         with in_time():
-            return await self._stream.receive(most)
+            return await self.stream.receive(most)
 
     async def _exactly(self, count: int) -> bytes:
         while len(self._buffer) < count:
-            piece = await self._stream.receive()
+            piece = await self.stream.receive()
             if not piece:
                 raise PeerUnreachable("the stream ended inside a frame")
             self._buffer += piece

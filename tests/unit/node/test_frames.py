@@ -9,8 +9,9 @@ import trio
 
 from market import codec
 from market.errors import PeerFault
-from node.frames import MAX_FRAME, FrameReader, close_soon, send_frame
+from node.frames import MAX_FRAME, FrameReader, close_soon, conversation, send_frame, send_raw
 from node.ports import PeerUnreachable
+from node.wire import STREAM_IDLE_TIMEOUT_S
 
 
 class Pieces:
@@ -131,3 +132,64 @@ async def test_closing_works_while_being_cancelled_and_does_not_wait_for_ever(au
     before = trio.current_time()
     await close_soon(Stuck())
     assert trio.current_time() - before == pytest.approx(1)
+
+
+class Silent(Pieces):
+    """A peer that gives what was prepared, a byte a minute if asked to, and then says and takes nothing for ever."""
+
+    def __init__(self, *pieces: bytes, every_s: float = 0.0) -> None:
+        super().__init__(*pieces)
+        self.every_s = every_s
+        self.was_reset = False
+
+    async def send(self, data: bytes) -> None:
+        await trio.sleep_forever()
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        if not self.pieces:
+            await trio.sleep_forever()
+        await trio.sleep(self.every_s)
+        return self.pieces.pop(0)
+
+    async def reset(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.was_reset = True
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda: FrameReader(Silent()).frame(),
+        lambda: FrameReader(Silent(framed([1])[:5])).frame(),
+        lambda: FrameReader(Silent()).maybe_frame(),
+        lambda: FrameReader(Silent()).raw(10),
+        lambda: send_frame(Silent(), 1),
+        lambda: send_raw(Silent(), b"x"),
+    ],
+)
+async def test_a_peer_that_falls_silent_is_not_waited_for(wait: Any, autojump_clock: trio.testing.MockClock):
+    with pytest.raises(PeerUnreachable), trio.fail_after(2 * STREAM_IDLE_TIMEOUT_S):
+        await wait()
+
+
+async def test_a_frame_that_drips_is_not_waited_for(autojump_clock: trio.testing.MockClock):
+    raw = framed([b"x" * 200])
+    reader = FrameReader(Silent(*(raw[n : n + 1] for n in range(len(raw))), every_s=STREAM_IDLE_TIMEOUT_S - 1))
+    with pytest.raises(PeerUnreachable), trio.fail_after(2 * STREAM_IDLE_TIMEOUT_S):
+        await reader.frame()
+
+
+async def test_raw_bytes_may_come_slowly(autojump_clock: trio.testing.MockClock):
+    reader = FrameReader(Silent(b"a", b"b", b"c", every_s=STREAM_IDLE_TIMEOUT_S - 1))
+    assert [await reader.raw(1) for _ in range(3)] == [b"a", b"b", b"c"]
+
+
+async def test_a_conversation_that_failed_is_reset_and_one_that_ended_is_closed():
+    failed, ended = Silent(), Pieces()
+    with pytest.raises(PeerFault):
+        async with conversation(failed):
+            raise PeerFault("a lie", code="lie")
+    async with conversation(ended):
+        pass
+    assert failed.was_reset
+    assert ended.closed.is_set()
