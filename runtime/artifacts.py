@@ -25,6 +25,8 @@ _LONGEST_READ = 1024 * 1024
 """No header of an honest archive is longer; a longer one would be read into memory in one piece."""
 _LONGEST_LISTING = 32 * 1024 * 1024
 """All names of one archive together: they are held in memory while it is judged."""
+_LONGEST_PART = 255
+"""Bytes of one name: what file systems take."""
 _BROKEN = (tarfile.TarError, ValueError, EOFError, OverflowError, RecursionError)
 
 
@@ -99,7 +101,7 @@ class _Judge:
         while up < len(parts) and parts[up] == "..":
             up += 1
         # ".." is sound only at the front: behind a name it would be taken from wherever that name's link leads.
-        if not target or target.startswith("/") or ".." in parts[up:] or up > name.count("/"):
+        if not target or target.startswith("/") or ".." in parts[up:] or up > name.count("/") or not _storable(target):
             raise _refuse(f"link {name!r} leads out of the tree", "link_out_of_tree")
         self._links.add(name)
 
@@ -218,9 +220,27 @@ def _require_end(raw: IO[bytes]) -> None:
 
 def _clean(name: str) -> str:
     parts = [part for part in name.split("/") if part not in ("", ".")]
-    if name.startswith("/") or ".." in parts or "\0" in name or len(name) > 4096:
+    if name.startswith("/") or ".." in parts or not _storable(name):
         raise _refuse(f"unsafe name {name[:100]!r}", "unsafe_name")
     return "/".join(parts)
+
+
+def shown(name: str) -> str:
+    """A name from an archive as it may be shown, logged or sent on.
+
+    On disk a file keeps the very bytes it was given. Bytes that are no UTF-8 are in the name as lone surrogates, which
+    no message can hold; control characters would speak to the reader's terminal. Both are escaped.
+    """
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in name)
+
+
+def _storable(name: str) -> bool:
+    """Whether a file system takes the name as it is."""
+    try:
+        raw = name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a character that never was a byte
+        return False
+    return len(raw) <= 4096 and b"\0" not in raw and all(len(part) <= _LONGEST_PART for part in raw.split(b"/"))
 
 
 def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path, top: Path) -> None:

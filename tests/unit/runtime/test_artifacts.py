@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from market.errors import InvalidRequest
-from runtime.artifacts import TarLimits, check_tar, pack, reowned, unpack
+from runtime.artifacts import TarLimits, _clean, check_tar, pack, reowned, shown, unpack
 
 LIMITS = TarLimits(max_bytes=1 << 20, max_entries=50)
 
@@ -33,6 +33,8 @@ HOSTILE: dict[str, list[tarfile.TarInfo]] = {
     "absolute name": [entry("/etc/passwd")],
     "climbing name": [entry("../x")],
     "climbing in the middle": [entry("a/../../x")],
+    "a name that no disk takes": [entry("n" * 256)],
+    "a name of more bytes than letters": [entry("é" * 128)],
     "absolute link": [entry("a", tarfile.SYMTYPE, "/etc")],
     "climbing link": [entry("a", tarfile.SYMTYPE, "..")],
     "climbing link below": [entry("d/a", tarfile.SYMTYPE, "../../x")],
@@ -162,3 +164,27 @@ def test_inputs_are_moved_and_given_to_the_job(tmp_path: Path) -> None:
     assert members["in/put/tool"].mode == 0o755
     assert members["in/put/copy"].linkname == "in/put/tool"
     check_tar(out, LIMITS)
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_name_that_is_no_text_keeps_its_bytes(form: int, tmp_path: Path) -> None:
+    tar = tmp_path / "x.tar"
+    with tarfile.open(tar, "w", format=form) as out:
+        out.addfile(entry("a\udcff"))
+    unpack(tar, tmp_path / "out", LIMITS)
+    assert os.listdir(os.fsencode(tmp_path / "out")) == [b"a\xff"]
+    (tmp_path / "again.tar").write_bytes(b"".join(reowned(tar, below="in", owner=1)))
+    unpack(tmp_path / "again.tar", tmp_path / "again", LIMITS)
+    assert os.listdir(os.fsencode(tmp_path / "again" / "in")) == [b"a\xff"]
+
+
+@pytest.mark.parametrize("name", ["plain é 名", "a\udcff", "\ud800", "\x1b[2J\r\n", "a\u202eb", "\0"])
+def test_a_name_is_shown_in_letters_that_any_message_holds(name: str) -> None:
+    seen = shown(name)
+    assert seen.encode("utf-8").isascii() or seen == name
+    assert seen.isprintable()
+
+
+def test_half_a_character_is_no_name() -> None:
+    with pytest.raises(InvalidRequest):
+        _clean("a\ud800")
