@@ -14,30 +14,47 @@ from pathlib import Path
 from typing import Any
 
 import trio
+from msgspec import Struct
 
 from market.errors import InvalidRequest, PeerFault
 from node import wire
-from node.frames import FrameReader, close_soon, send_frame
-from node.job_file.request import JobRequest
+from node.frames import FrameReader, conversation, send_frame, send_raw
+from node.job_file.request import JobRequest, LocalOutput
 from node.lease_board import LeaseBoard
-from node.output_folder import place_output
+from node.output_folder import Placed, place_output
 from node.ports import Network, PeerUnreachable
 
 log = logging.getLogger(__name__)
 
 MAX_LOG_BYTES = 256 * 1024 * 1024
+_MOST_NAMES = 200
+_MOST_PROBLEMS = 20
 _RETRY_S = 0.5
 _LOG_END_PATIENCE_S = 10.0
 
 
+class _Fetched(Struct, frozen=True, kw_only=True):
+    """What became of one output."""
+
+    missing: bool = False
+    size: int = 0
+    files: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
 class RequesterFiles:
-    """Files of jobs under ``<root>/<job>/``: ``inputs/<n>.tar``, ``log``, and outputs on their way in."""
+    """Files of jobs under ``<root>/<job>/``: ``inputs/<n>.tar``, ``log``, and outputs on their way in.
+
+    ``<root>/placed/`` remembers which files in the users' folders came out of jobs.
+    """
 
     def __init__(self, root: Path, network: Network) -> None:
         self._root = root
         self._network = network
         self._log_ended: dict[bytes, trio.Event] = {}
         self._requests: dict[str, JobRequest] = {}
+        self._fetched: dict[bytes, dict[int, _Fetched]] = {}
+        self._placing = trio.CapacityLimiter(1)
 
     def folder(self, job_id: str) -> Path:
         """The folder of a job; made private to this user."""
@@ -60,33 +77,39 @@ class RequesterFiles:
     def forget(self, board: LeaseBoard) -> None:
         """The lease is over: what only its transfers needed may go. The log stays."""
         self._log_ended.pop(board.lease_id, None)
+        self._fetched.pop(board.lease_id, None)
         self._requests.pop(board.job_id, None)
         shutil.rmtree(self._root / board.job_id / "inputs", ignore_errors=True)
 
     async def send_input(self, board: LeaseBoard, index: int) -> None:
-        """Send one packed input, from where the provider has it up to.
+        """Send one packed input, from where the provider has it up to; wait while the provider is not ready for it.
 
         Raises:
             PeerUnreachable: the stream broke; call again to go on.
         """
+        while not await self._try_input(board, index):
+            await trio.sleep(_RETRY_S)
+
+    async def _try_input(self, board: LeaseBoard, index: int) -> bool:
+        """False when the provider has not seen our payment yet, or still holds an earlier stream of ours."""
         path = self.input_path(board.job_id, index)
-        stream = await self._network.open_stream(board.provider, wire.PROTOCOL_INPUTS)
-        reader = FrameReader(stream)
-        try:
-            await send_frame(stream, {"lease": board.lease_id, "index": index})
-            have = _int(await reader.frame(), "have")
+        async with conversation(await self._network.open_stream(board.provider, wire.PROTOCOL_INPUTS)) as reader:
+            await send_frame(reader.stream, {"lease": board.lease_id, "index": index})
+            answer = await reader.frame()
+            if isinstance(answer, dict) and answer.get("wait") is True:
+                return False
+            have = _int(answer, "have")
             if have > _size(path):
                 raise PeerFault("a provider that has more of a file than there is", code="bad_answer")
             async with await trio.open_file(path, "rb") as file:
                 await file.seek(have)
                 while piece := await file.read(wire.CHUNK):
-                    await stream.send(piece)
-            await stream.send_eof()
+                    await send_raw(reader.stream, piece)
+            await reader.stream.send_eof()
             answer = await reader.frame()
-        finally:
-            await close_soon(stream)
         if not (isinstance(answer, dict) and answer.get("ok") is True):
             raise PeerUnreachable("the provider did not accept the input; sending it again")
+        return True
 
     async def follow_logs(self, board: LeaseBoard) -> None:
         """Copy the job's output into the log file until it ends. Goes on by itself after a broken stream."""
@@ -113,18 +136,14 @@ class RequesterFiles:
 
     async def _copy_log(self, board: LeaseBoard) -> bool:
         path = self.log_path(board.job_id)
-        stream = await self._network.open_stream(board.provider, wire.PROTOCOL_LOGS)
-        reader = FrameReader(stream)
-        try:
+        async with conversation(await self._network.open_stream(board.provider, wire.PROTOCOL_LOGS)) as reader:
             with path.open("ab") as file:
-                await send_frame(stream, {"lease": board.lease_id, "offset": file.tell()})
+                await send_frame(reader.stream, {"lease": board.lease_id, "offset": file.tell()})
                 while (frame := await reader.maybe_frame()) is not None:
                     if isinstance(frame, dict) and frame.get("end") is True:
                         return True
                     if not _append(file, frame):
                         return True
-        finally:
-            await close_soon(stream)
         return False
 
     async def fetch_outputs(self, board: LeaseBoard) -> dict[str, Any]:
@@ -134,49 +153,55 @@ class RequesterFiles:
             PeerUnreachable: a stream broke; call again, finished parts are not fetched twice.
         """
         request = self._requests.get(board.job_id)
-        files: list[str] = []
-        missing: list[str] = []
-        problems: list[str] = []
-        total = 0
-        for index, output in enumerate(request.outputs if request else ()):
-            tar = self.folder(board.job_id) / f"output-{index}.tar"
-            size = await self._fetch_output(board, index, tar)
-            if size is None:
-                missing.append(output.source)
-                continue
-            staging = self.folder(board.job_id) / f"output-{index}"
-            place = partial(place_output, tar, staging, Path(output.destination), source=output.source)
-            total += size
-            try:
-                files.extend(await trio.to_thread.run_sync(place))
-            except InvalidRequest as error:
-                # Arrived, but cannot be put where the user wants it: the archive stays, and the provider is paid.
-                problems.append(f"{error.message}; the archive is kept at {tar}")
-                continue
-            tar.unlink(missing_ok=True)
-        destinations = [output.destination for output in request.outputs] if request else []
+        outputs = request.outputs if request else ()
+        done = self._fetched.setdefault(board.lease_id, {})
+        for index, output in enumerate(outputs):
+            if index not in done:
+                done[index] = await self._fetch_and_place(board, index, output)
+        fetched = [done[index] for index in range(len(outputs))]
+        files = [name for one in fetched for name in one.files]
         return {
-            "files": files[:200],
+            "files": files[:_MOST_NAMES],
             "count": len(files),
-            "bytes": total,
-            "to": destinations,
-            "missing": missing,
-            "problems": problems,
+            "bytes": sum(one.size for one in fetched),
+            "to": [output.destination for output in outputs],
+            "missing": [output.source for output, one in zip(outputs, fetched, strict=True) if one.missing],
+            "problems": [problem for one in fetched for problem in one.problems],
         }
 
-    async def _fetch_output(self, board: LeaseBoard, index: int, tar: Path) -> int | None:
-        stream = await self._network.open_stream(board.provider, wire.PROTOCOL_OUTPUTS)
-        reader = FrameReader(stream)
+    async def _fetch_and_place(self, board: LeaseBoard, index: int, output: LocalOutput) -> _Fetched:
+        tar = self.folder(board.job_id) / f"output-{index}.tar"
+        size = await self._fetch_output(board, index, tar)
+        if size is None:
+            return _Fetched(missing=True)
+        place = partial(
+            place_output,
+            tar,
+            self.folder(board.job_id) / f"output-{index}",
+            Path(output.destination),
+            source=output.source,
+            records=self._root / "placed",
+        )
         try:
+            placed = await trio.to_thread.run_sync(place, limiter=self._placing)
+        except InvalidRequest as error:
+            # Arrived, but cannot be put where the user wants it: the archive stays, and the provider is paid.
+            placed = Placed(files=(), problems=(error.message,))
+        if placed.problems:
+            kept = f"what is not in {output.destination} is kept in {tar}"
+            return _Fetched(size=size, files=placed.files, problems=(*_few(placed.problems), kept))
+        tar.unlink(missing_ok=True)
+        return _Fetched(size=size, files=placed.files)
+
+    async def _fetch_output(self, board: LeaseBoard, index: int, tar: Path) -> int | None:
+        async with conversation(await self._network.open_stream(board.provider, wire.PROTOCOL_OUTPUTS)) as reader:
             offset = _size(tar)
-            await send_frame(stream, {"lease": board.lease_id, "index": index, "offset": offset})
+            await send_frame(reader.stream, {"lease": board.lease_id, "index": index, "offset": offset})
             answer = await reader.frame()
             if isinstance(answer, dict) and answer.get("missing"):
                 return None
             size, digest = _int(answer, "size"), answer.get("sha256")
             await _receive_to(reader, tar, size)
-        finally:
-            await close_soon(stream)
         if not await trio.to_thread.run_sync(_keep_if, tar, digest):
             raise PeerUnreachable("an output did not match its hash; fetching it again")
         return size
@@ -203,6 +228,11 @@ def _append(file: Any, frame: Any) -> bool:
     file.write(data[: max(0, MAX_LOG_BYTES - file.tell())])
     file.flush()
     return bool(file.tell() < MAX_LOG_BYTES)
+
+
+def _few(problems: tuple[str, ...]) -> tuple[str, ...]:
+    left = len(problems) - _MOST_PROBLEMS
+    return problems if left <= 0 else (*problems[:_MOST_PROBLEMS], f"and {left} more like these")
 
 
 def _int(frame: Any, name: str) -> int:

@@ -9,8 +9,9 @@ import datetime
 from dataclasses import dataclass
 from typing import Any
 
+from market.money import NANO_PER_TOKEN, format_hourly, format_tokens
 from node.cli.terminal import safe, short, table
-from node.quantities import format_duration, format_size
+from node.quantities import format_duration, format_memory, format_size
 
 MAX_CANDIDATES = 5
 _RULE_WORDS = {
@@ -63,6 +64,7 @@ class Story:
         waiting_for: what happens next, for the moving line; empty once the job is over.
         since: UTC seconds of the last step, from the events.
         final: the terminal event, once there was one.
+        incomplete: outputs that the job was to make are missing, or could not be written where they belong.
     """
 
     def __init__(self) -> None:
@@ -71,7 +73,10 @@ class Story:
         self.final: dict[str, Any] | None = None
         self.cap = ""
         self.spent = ""
+        self.incomplete = False
+        self._spent_units = 0
         self._started: float | None = None
+        self._closest: list[dict[str, Any]] = []
 
     def tell(self, event: dict[str, Any]) -> list[Line]:
         """The lines for the next event."""
@@ -89,8 +94,8 @@ class Story:
 
     @property
     def money_line(self) -> str:
-        """``0.0004 of at most 0.105``, or empty before the first payment."""
-        return f"spent {self.spent}" + (f" of at most {self.cap}" if self.cap else "") if self.spent else ""
+        """``spent 0.000400 of at most 0.105000 tokens``, or empty before the first payment."""
+        return f"spent {self.spent}" + (f" of at most {self.cap}" if self.cap else "") + " tokens" if self.spent else ""
 
     def _tell_queued(self, event: dict[str, Any], took: float | None, at: float | None) -> list[Line]:
         return []
@@ -103,10 +108,11 @@ class Story:
         candidates = event.get("candidates", [])[:MAX_CANDIDATES]
         if candidates:
             rows = [_candidate_row(candidate) for candidate in candidates]
-            text = table(("#", "PROVIDER", "MACHINE", "GPU", "PRICE", "COST AT MOST"), rows)
+            text = table(("#", "PROVIDER", "MACHINE", "GPU", "PRICE", "COST AT MOST (tokens)"), rows)
             lines += [Line("plain", "", row) for row in text.splitlines()]
         elif not event.get("matches"):
             lines += _rule_table(event)
+        self._closest = event.get("closest", []) if candidates or event.get("matches") else []
         return lines
 
     def _tell_refused(self, event: dict[str, Any], took: float | None, at: float | None) -> list[Line]:
@@ -115,15 +121,18 @@ class Story:
 
     def _tell_leased(self, event: dict[str, Any], took: float | None, at: float | None) -> list[Line]:
         self.cap = amount(event.get("cap"))
-        text = f"{short(event.get('provider'))} for {price(event.get('price'))}, at most {self.cap} in all"
+        text = f"{short(event.get('provider'))} for {price(event.get('price'))}, at most {self.cap} tokens in all"
         if event.get("exposure"):
-            text += f", at most {amount(event['exposure'])} at risk"
+            text += f", at most {at_risk(event)} at risk for either side"
         return [Line("ok", "matched", text, took)]
 
     def _tell_funded(self, event: dict[str, Any], took: float | None, at: float | None) -> list[Line]:
         transaction = event.get("transaction")
         how = f"transaction {safe(transaction)}" if transaction else "the lane still held enough, no transaction"
-        return [Line("ok", "funded", f"{amount(event.get('amount'))} · {how}", took)]
+        return [Line("ok", "funded", f"{amount(event.get('amount'))} tokens · {how}", took)]
+
+    def _tell_waiting(self, event: dict[str, Any], took: float | None, at: float | None) -> list[Line]:
+        return [Line("note", "waiting", safe(event.get("detail", "")))]
 
     def _tell_preparing(self, event: dict[str, Any], took: float | None, at: float | None) -> list[Line]:
         return [Line("ok", "preparing", safe(event.get("detail", "")), took)]
@@ -133,7 +142,7 @@ class Story:
         return [Line("ok", "running", "the container is up", took)]
 
     def _tell_paid(self, event: dict[str, Any], took: float | None, at: float | None) -> list[Line]:
-        self.spent = amount(event.get("amount"))
+        self.spent, self._spent_units = amount(event.get("amount")), units(event.get("amount"))
         used = format_duration(int(event.get("gpu_ms", 0)))
         text = f"report {event.get('sequence')}: {used} used, voucher for {self.spent}"
         return [Line("ok", "paid", text + (" (final)" if event.get("final") else ""), None, tick=True)]
@@ -155,20 +164,31 @@ class Story:
             size = format_size(int(event.get("bytes", 0)))
             text = f"{count} file{'s' if count != 1 else ''}, {size} → {safe(places)}"
             lines.append(Line("ok", "outputs", text, took))
+        lines += [Line("warn", "outputs", safe(problem)) for problem in event.get("problems", [])]
+        self.incomplete = is_incomplete(event)
         return lines
 
     def _tell_settled(self, event: dict[str, Any], took: float | None, at: float | None) -> list[Line]:
-        text = f"paid {amount(event.get('paid'))}, {amount(event.get('refunded'))} returned"
-        text += f" of {amount(event.get('deposited'))} deposited"
+        paid = amount(event.get("paid"))
+        if event.get("reclaimed"):
+            vouched = units(event["vouched"]) if event.get("vouched") else self._spent_units
+            left = max(0, vouched - units(event.get("paid")))
+            text = f"reclaimed: paid {paid} tokens; {format_tokens(left)} was vouched and not drawn"
+        else:
+            text = f"paid {paid}, returned {amount(event.get('refunded'))}"
+            text += f" of {amount(event.get('deposited'))} tokens set aside"
         if event.get("transaction"):
             text += f" · transaction {safe(event['transaction'])}"
-        return [Line("ok", "settled", text, took)]
+        return [Line("warn" if event.get("reclaimed") else "ok", "settled", text, took)]
 
     def _tell_succeeded(self, event: dict[str, Any], took: float | None, at: float | None) -> list[Line]:
         return [Line("ok", "done", "the job succeeded" + (f", {self.money_line}" if self.spent else ""))]
 
     def _tell_failed(self, event: dict[str, Any], took: float | None, at: float | None) -> list[Line]:
         lines = [Line("fail", "failed", safe(event.get("message") or event.get("code") or "the job failed"))]
+        if event.get("code") == "no_match":
+            # Who matched and refused left these untold, and the fix speaks of them.
+            lines += _closest_lines(self._closest)
         if event.get("fix"):
             lines.append(Line("plain", "", f"fix: {safe(event['fix'])}"))
         return lines
@@ -178,10 +198,25 @@ class Story:
 
 
 def amount(value: object) -> str:
-    """Money of an event as people write it: trailing zeros gone, at least two decimals left."""
-    text = str(value.get("amount", "?")) if isinstance(value, dict) else safe(value)
-    whole, dot, part = text.partition(".")
-    return f"{whole}.{part.rstrip('0').ljust(2, '0')}" if dot else text
+    """Money of an event as the node writes it: six decimals, so that a column of amounts can be compared at sight."""
+    return safe(value.get("amount", "?") if isinstance(value, dict) else value)
+
+
+def units(value: object) -> int:
+    """The exact integer behind money of an event; 0 when there is none."""
+    found = value.get("units") if isinstance(value, dict) else 0
+    return found if isinstance(found, int) else 0
+
+
+def at_risk(leased: dict[str, Any]) -> str:
+    """The most either side can lose by the other's fault, of a ``leased`` event: never more than the whole cost."""
+    exposure, cap = leased.get("exposure"), leased.get("cap")
+    return amount(cap if cap and units(cap) < units(exposure) else exposure)
+
+
+def is_incomplete(outputs: dict[str, Any]) -> bool:
+    """Whether an ``outputs`` event tells of something that is not where it was wanted."""
+    return bool(outputs.get("missing") or outputs.get("problems"))
 
 
 def price(value: object) -> str:
@@ -207,7 +242,11 @@ def _rule_table(event: dict[str, Any]) -> list[Line]:
         return [Line("plain", "", "no offer is known yet; 'cfab status' shows the peers this node sees")]
     rows = [(rule.get("rule"), rule.get("fails"), rule.get("only")) for rule in rules]
     lines = [Line("plain", "", row) for row in table(("RULE", "FAIL IT", "FAIL ONLY IT"), rows).splitlines()]
-    return lines + [Line("plain", "", f"closest: {_closest(change)}") for change in event.get("closest", [])]
+    return lines + _closest_lines(event.get("closest", []))
+
+
+def _closest_lines(changes: list[dict[str, Any]]) -> list[Line]:
+    return [Line("plain", "", f"closest: {_closest(change)}") for change in changes]
 
 
 def _rule_words(rule: object) -> str:
@@ -215,8 +254,6 @@ def _rule_words(rule: object) -> str:
 
 
 def _closest(change: dict[str, Any]) -> str:
-    from market.money import NANO_PER_TOKEN, format_hourly
-
     field, value = change.get("field"), change.get("value")
     if field == "max_price" and isinstance(value, int):
         # Shown to four decimals, rounded up: what is printed must match when it is typed in.
@@ -228,7 +265,8 @@ def _closest(change: dict[str, Any]) -> str:
     if field == "cpu_milli" and isinstance(value, int):
         return f"--cpu {value / 1000:g} for each GPU"
     if field in ("memory_mib", "disk_mib"):
-        return f"--{str(field).removesuffix('_mib')} {safe(value)}MiB for each GPU"
+        shown = format_memory(value) if isinstance(value, int) else safe(value)
+        return f"--{str(field).removesuffix('_mib')} {shown} for each GPU"
     return f"{safe(field)} {safe(value)}"
 
 
