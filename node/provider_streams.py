@@ -211,7 +211,8 @@ class _LogSender:
     async def beat_forever(self) -> None:
         while True:
             await trio.sleep(_BEAT_S)
-            await self.send(LogChunk(self.offset, b""))
+            async with self._turn:
+                await send_frame(self._stream, {"offset": self.offset, "data": b""})
 
     async def end(self) -> None:
         async with self._turn:
@@ -227,7 +228,8 @@ async def _append_all(reader: FrameReader, part: Path, size: int) -> None:
                 return
             if len(piece) > room:
                 raise PeerFault("more bytes than the input has", code="oversized")
-            await file.write(piece)
+            if await file.write(piece) < len(piece):
+                raise Unavailable("the disk is full", code="disk_full")
 
 
 def _number(asked: Any, name: str) -> int:
