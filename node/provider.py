@@ -25,7 +25,7 @@ from market.records import Award, JobSpec, Lease, Offer, Refusal, RefusalReason
 from market.signing import Signer, Verified, spec_hash, verify
 from node import wire
 from node.grant_limits import GrantLimits
-from node.job_file.request import is_plain_path
+from node.job_file.request import asked_twice, is_plain_path
 from node.lane_subjects import award_subject
 from node.lease_board import PREFIX, LeaseBoard, Opened, lease_id_of, load_board, open_board
 from node.lease_driver import Perform, drive_lease
@@ -298,6 +298,8 @@ def _unwanted(spec: JobSpec, offer: Offer) -> str | None:
         return "the inputs are larger than the disk that is sold with the slots"
     if any(not _below_work(path) for path in (*(item.target for item in spec.inputs), *spec.outputs)):
         return f"inputs and outputs live below {_WORK}"
+    if (twice := asked_twice(spec.outputs)) is not None:
+        return f"output {twice} is named twice, or lies inside another one"
     return None
 
 

@@ -7,6 +7,8 @@ CLI may have written it.
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 import msgspec
@@ -97,6 +99,12 @@ class JobRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for path in [item.target for item in self.inputs] + [item.source for item in self.outputs]:
             if not is_plain_path(path):
                 raise InvalidRequest(f"'{path}' is not a plain absolute path", code="invalid_request")
+        if (twice := asked_twice(self.spec.outputs)) is not None:
+            raise InvalidRequest(
+                f"output '{twice}' is named twice, or lies inside another output",
+                code="invalid_request",
+                fix="name the outer folder alone",
+            )
 
 
 def is_plain_path(path: str) -> bool:
@@ -111,3 +119,16 @@ def is_plain_path(path: str) -> bool:
         and not path.startswith("//")
         and path.isprintable()
     )
+
+
+def asked_twice(paths: Sequence[str]) -> str | None:
+    """A path that is in the list twice, or lies inside another one of it; None when there is none.
+
+    Each output is packed by itself: one named many times over would take many times the disk it was made on.
+    """
+    seen: set[str] = set()
+    for path in sorted(paths, key=len):
+        if any(str(outer) in seen for outer in (PurePosixPath(path), *PurePosixPath(path).parents)):
+            return path
+        seen.add(path)
+    return None

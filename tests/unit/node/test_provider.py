@@ -217,10 +217,18 @@ async def test_paths_outside_the_jobs_folder_are_refused(path: str):
 
 async def test_paths_inside_the_jobs_folder_are_taken():
     async with a_seller() as seller:
-        spec = replace(
-            SPEC, inputs=(InputFile(target="/work", size=1, sha256=bytes(32)),), outputs=("/work/out", "/work")
-        )
-        assert "lease" in await with_spec(seller, spec)
+        for outputs in (("/work",), ("/work/out", "/work/outer", "/work/a/out")):
+            spec = replace(SPEC, inputs=(InputFile(target="/work", size=1, sha256=bytes(32)),), outputs=outputs)
+            assert "lease" in await with_spec(seller, spec)
+
+
+@pytest.mark.parametrize(
+    "outputs", [("/work/a", "/work/a"), ("/work/a", "/work"), ("/work/a/b/c", "/work/x", "/work/a"), ("/work",) * 64]
+)
+async def test_an_output_inside_another_is_refused(outputs: tuple[str, ...]):
+    async with a_seller() as seller:
+        reason, detail = refusal_in(await with_spec(seller, replace(SPEC, outputs=outputs)))
+        assert (reason, "output" in detail) == ("bad_spec", True)
 
 
 @pytest.mark.parametrize(
