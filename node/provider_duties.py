@@ -129,7 +129,10 @@ class ProviderDuties:
         return await self._engine.ensure_started(name)
 
     def _container_spec(self, board: LeaseBoard, image: str) -> ContainerSpec:
-        spec, machine = board.spec, self._desk.machines[board.award.record.machine].description
+        sold = self._desk.machines.get(board.award.record.machine)
+        if sold is None:
+            raise InvalidRequest("the owner has taken this machine off the market", code="no_such_machine")
+        spec, machine = board.spec, sold.description
         count = len(board.lease.record.slots)
         return ContainerSpec(
             lease_id=board.lease_id.hex(),
@@ -189,6 +192,14 @@ class ProviderDuties:
             )
         )
 
+    async def _record_end(self, board: LeaseBoard, state: ContainerState | None) -> None:
+        if state is not None:
+            await self._record_exit(board, state)
+            return
+        # Nothing is left to ask when it ended; without an end its meter would run on.
+        now = self._clock.now_ms()
+        await board.record(ContainerExited(at=now, reason=ExitReason.LOST, exit_code=-1, finished_at=now))
+
     async def _collect_payments(self, board: LeaseBoard, frost: trio.Lock) -> None:
         """Report at once, so that the requester's stopwatch starts with ours, and then at every tick."""
         tick_s = board.state.terms.tick_ms / 1000
@@ -223,10 +234,9 @@ class ProviderDuties:
 
     async def _wind_down(self, board: LeaseBoard) -> None:
         name = board.lease_id.hex()
-        if await self._engine.state(name) is not None:
-            state = await self._engine.ensure_stopped(name, grace_ms=_STOP_GRACE_MS)
-            if state is not None and not board.state.finished_at:
-                await self._record_exit(board, state)
+        state = await self._engine.ensure_stopped(name, grace_ms=_STOP_GRACE_MS)
+        if not board.state.finished_at and (state is not None or board.state.started_at):
+            await self._record_end(board, state)
         if board.state.finished_at:
             # The cards are idle; only the files wait to be fetched.
             self._desk.free_slots_of(board)
@@ -272,10 +282,10 @@ class ProviderDuties:
         """Send the pending report, or write one first. True when it was paid."""
         report = board.pending or await self._write(board, final=final)
         request = codec.pack({"report": report.raw})
+        # A request that is lost on the way must leave time for another one within the grace.
+        timeout = min(wire.REQUEST_TIMEOUT_S, board.state.terms.grace_ms / 2000)
         try:
-            answer = await self._network.request(
-                board.requester, wire.PROTOCOL_REPORT, request, timeout=wire.REQUEST_TIMEOUT_S
-            )
+            answer = await self._network.request(board.requester, wire.PROTOCOL_REPORT, request, timeout=timeout)
             row = self._read_answer(answer)
             if row is None:
                 return False
