@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import trio
 
@@ -123,7 +124,7 @@ class DockerEngine:
         self._named = NamedVolumes(api, node_id)
         self._feeds: dict[str, LogFeed] = {}
         self._copying: set[str] = set()
-        self._locks: dict[str, trio.Lock] = {}
+        self._locks: WeakValueDictionary[str, trio.Lock] = WeakValueDictionary()  # each lives while somebody holds it
 
     @property
     def work_volumes(self) -> str:
@@ -232,12 +233,14 @@ class DockerEngine:
 
     @asynccontextmanager
     async def follow_logs(self, lease_id: str, offset: int) -> AsyncIterator[AsyncIterator[LogChunk]]:
-        feed = self._feed(lease_id)
         inspected = await self._containers.inspect(lease_id)
-        if inspected is None:
+        if inspected is None or self._files(lease_id).marked(REMOVED):
+            # Nothing will be added: this feed is the reader's own, so that nothing is kept of leases that are over.
+            feed = LogFeed(self._files(lease_id).log)
             feed.idle.set()
         else:
             self._attend(inspected)
+            feed = self._feed(lease_id)
         yield LogIterator(feed, offset)
 
     async def fetch_files(self, lease_id: str, path: str, tar_path: str, *, max_bytes: int) -> int:
@@ -315,13 +318,13 @@ class DockerEngine:
         if state.phase == "created" or lease_id in self._copying or feed.idle.is_set():
             return
         self._copying.add(lease_id)
-        self._nursery.start_soon(self._copy_log, lease_id, inspected["Id"])
+        self._nursery.start_soon(self._copy_log, feed, lease_id, inspected["Id"])
         if not self._quota and state.phase == "running":
             self._nursery.start_soon(self._watch_disk, lease_id, int(inspected["Config"]["Labels"][LABEL_DISK]))
 
-    async def _copy_log(self, lease_id: str, container: str) -> None:
+    async def _copy_log(self, feed: LogFeed, lease_id: str, container: str) -> None:
         files = self._files(lease_id)
-        copier = LogCopier(self._api, self._feed(lease_id), container, cap=self._log_cap)
+        copier = LogCopier(self._api, feed, container, cap=self._log_cap)
         try:
             await copier.run(
                 lambda: self.state(lease_id),
