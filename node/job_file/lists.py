@@ -9,6 +9,7 @@ from node.job_file import values
 from node.job_file.document import Mapping, Node, Scalar, Sequence
 from node.job_file.problem import Mark
 from node.job_file.report import Report
+from node.job_file.request import asked_twice
 from node.job_file.secret_words import looks_secret
 
 MAX_COMMAND = 131_072
@@ -129,19 +130,23 @@ def _mounts(report: Report, path: str, node: Node, *, local: str, inside: str) -
                 "addresses on the web are not supported yet",
                 "download it first and name the local file",
             )
-        elif target is not None and target in taken:
-            report.add(
-                "contradiction",
-                where,
-                sides[inside].mark,
-                f"'{target}' is used twice in '{path}'",
-                "give each its own path",
-                also=taken[target],
-            )
-        elif target is not None:
+        elif target is not None and not _clashes(report, path, where, Scalar(target, sides[inside].mark), taken):
             taken[target] = sides[inside].mark
             pairs.append((sides[local], target))
     return pairs
+
+
+def _clashes(report: Report, path: str, where: str, target: Scalar, taken: dict[str, Mark]) -> bool:
+    """Report a path of the job that was named before, or an output inside another: each is packed by itself."""
+    message, fix = f"'{target.text}' is used twice in '{path}'", "give each its own path"
+    other = target.text if target.text in taken else None
+    if other is None and path == "outputs":
+        other = next((outer for outer in taken if asked_twice((outer, target.text))), None)
+        message, fix = f"one of '{other}' and '{target.text}' lies inside the other", "name the outer folder alone"
+    if other is None:
+        return False
+    report.add("contradiction", where, target.mark, message, fix, also=taken[other])
+    return True
 
 
 def _sides(report: Report, path: str, where: str, item: Node) -> dict[str, Scalar] | None:

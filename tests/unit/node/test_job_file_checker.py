@@ -211,6 +211,8 @@ def test_ordinary_variables_are_no_secrets(entry: str) -> None:
         ("resources:\n  gpu: none\n  simulated: true\n", 7, 6),
         (f"providers:\n  allow: [{'ab' * 32}]\n  deny: [{'AB' * 32}]\n", 7, 6),
         ("outputs:\n  - /work/a:./a\n  - a:./b\n", 7, 6),
+        ("outputs:\n  - /work/a:./a\n  - /work/a/b:./b\n", 7, 6),
+        ("outputs:\n  - /work/a/b:./a\n  - /work/a:./b\n", 7, 6),
         ("max_total: 0.000001\n", 5, 3),
     ],
 )
@@ -236,6 +238,8 @@ def test_missing_file_is_told_as_such(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest) as error:
         load_job_file(tmp_path / "absent.yaml")
     assert error.value.code == "not_found"
+    (tmp_path / "train.yaml").touch()
     with pytest.raises(InvalidRequest) as error:
         load_job_file(tmp_path)
-    assert error.value.code == "unreadable_file"
+    assert error.value.code == "invalid_job_file"
+    assert error.value.fix == f"name the file in it: {tmp_path}/train.yaml"
