@@ -85,6 +85,21 @@ def format_duration(ms: int) -> str:
     return f"{hours} h {minutes} m" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
+def format_memory(mib: int) -> str:
+    """Whole MiB as people write them; :func:`parse_size_mib` reads it back as the same: ``"4GB"``, ``"24GiB"``."""
+    if mib % 1024 == 0:
+        return f"{mib // 1024}GiB"
+    if mib % 64 == 0:
+        return f"{mib}MiB"
+    for unit, size in (("GB", 10**9), ("MB", 10**6)):
+        for decimals in range(4):
+            step = 10**decimals
+            text = f"{Decimal(mib * 2**20 * step // size) / step:f}{unit}"
+            if mib * 2**20 >= size and parse_size_mib(text) == mib:
+                return text
+    return f"{mib}MiB"
+
+
 def format_size(size: int) -> str:
     """Bytes for people, in decimal units: ``"2.1 MB"``."""
     if size < 1000:

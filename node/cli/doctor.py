@@ -16,12 +16,17 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-def doctor() -> int:
+@click.option("--provide", is_flag=True, help="Check what a provider needs too.")
+@click.option("--listen", multiple=True, metavar="ADDR", help="Check this address, as 'cfab up --listen' would use it.")
+@click.option("--join", multiple=True, metavar="ADDR", help="As 'cfab up --join'.")
+def doctor(provide: bool, listen: tuple[str, ...], join: tuple[str, ...]) -> int:
     """Check what a node needs, and say how to mend it. Exit code 1 when something it cannot do without is missing."""
     session = current_session()
     from node.cli import machine_checks
 
-    checks = machine_checks.run_checks(session.home, node_checks=_from_node())
+    given: dict[str, Any] = {"node.provide": provide, "node.listen": listen, "node.introducers": join}
+    flags = {key: value for key, value in given.items() if value}
+    checks = machine_checks.run_checks(session.home, node_checks=_from_node(), flags=flags)
     if session.as_json:
         session.emit(checks)
     else:

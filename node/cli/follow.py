@@ -20,7 +20,8 @@ _LAST_OUTPUT_S = 5.0
 
 
 def follow_job(client: NodeClient, job: str, session: Session, *, ticks: bool = False) -> dict[str, Any]:
-    """Show a job until it is over and return its terminal event. Ctrl-C detaches and ends the program.
+    """Show a job until it is over and return its terminal event, with ``exit_code`` and, when outputs are missing or
+    could not be written, ``incomplete``. Ctrl-C detaches and ends the program.
 
     Raises:
         Unavailable: the node stopped; the job may go on.
@@ -43,11 +44,12 @@ def job_exit_code(final: dict[str, Any], *, mirror: bool) -> int:
     """The exit code for a job that ended as ``final`` says.
 
     Args:
-        final: the terminal event.
+        final: what :func:`follow_job` returned.
         mirror: return the program's own code, and 125 for every failure of the fabric.
     """
     if final.get("type") == "succeeded":
-        return 0
+        # The program did well, and yet what was paid for is not where it was wanted.
+        return failures.FAILED if final.get("incomplete") else 0
     if mirror and final.get("code") == "exit":
         code = int(final.get("exit_code", failures.FAILED))
         return code if 0 < code < 256 else failures.FAILED
@@ -78,7 +80,7 @@ class _Follower:
                     self.finish_output()
                 self.show(event)
                 if kind in ("succeeded", "failed", "cancelled"):
-                    return {"exit_code": self.exit_code, **event}
+                    return {"exit_code": self.exit_code, "incomplete": self.progress.story.incomplete, **event}
         raise Unavailable(
             "the node stopped; what it has begun goes on when it is back",
             code="node_stopped",

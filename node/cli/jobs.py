@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
+from node.cli.client import NodeClient
 from node.cli.node_access import connect, resolve_job
-from node.cli.options import Command, current_session
-from node.cli.story import amount, price
+from node.cli.options import Command, Session, current_session
+from node.cli.story import amount, at_risk, price
 from node.cli.terminal import safe, short, table
 
 _OVER = ("succeeded", "failed", "cancelled")
@@ -21,14 +22,14 @@ _OVER = ("succeeded", "failed", "cancelled")
 def ps(everything: bool, count: int) -> None:
     """List jobs, newest first: the running ones, or with -a all of them."""
     session = current_session()
-    jobs: list[dict[str, Any]] = connect(session).get("jobs")
+    client = connect(session)
+    jobs: list[dict[str, Any]] = client.get("jobs")
     shown = [job for job in jobs if everything or job.get("state") not in _OVER][:count]
     if session.as_json:
         session.emit(shown)
         return
     if not shown:
-        hidden = len(jobs) - len(shown)
-        session.say(f"nothing is running; 'cfab ps -a' shows {hidden} finished" if hidden else "there are no jobs yet")
+        _say_none(session, client, hidden=len(jobs))
         return
     rows = [
         (
@@ -43,7 +44,7 @@ def ps(everything: bool, count: int) -> None:
         )
         for job in shown
     ]
-    print(table(("ID", "NAME", "STATE", "GPU", "PROVIDER", "SPENT", "CAP", "SUBMITTED (UTC)"), rows))
+    print(table(("ID", "NAME", "STATE", "GPU", "PROVIDER", "SPENT", "CAP (tokens)", "SUBMITTED (UTC)"), rows))
 
 
 @click.command(cls=Command)
@@ -58,7 +59,9 @@ def show(job: str) -> None:
         return
     for key, value in view.items():
         if value not in (None, "", []):
-            print(f"{key:<13} {_plain(key, value)}")
+            print(f"{key:<13} {_plain(value)}")
+    for line in _of_events(client, view):
+        print(line)
 
 
 @click.command(cls=Command)
@@ -81,10 +84,50 @@ def _state(job: dict[str, Any]) -> str:
     return f"{job.get('state')} ({error.get('code')})" if isinstance(error, dict) else str(job.get("state"))
 
 
-def _plain(key: str, value: Any) -> str:
+def _say_none(session: Session, client: NodeClient, *, hidden: int) -> None:
+    if hidden:
+        session.say(f"nothing is running; 'cfab ps -a' shows {hidden} finished")
+        return
+    session.say("there are no jobs yet; jobs are what this node buys")
+    if client.get("status").get("provider"):
+        session.say("  what it sells: cfab provider status")
+
+
+def _of_events(client: NodeClient, view: dict[str, Any]) -> list[str]:
+    """What only the job's events know: the risk that was agreed to, and what became of its outputs."""
+    lines: list[str] = []
+    for event in _events_so_far(client, view):
+        if event.get("type") == "leased" and event.get("exposure"):
+            lines = [f"{'at risk':<13} {at_risk(event)} tokens at most, for either side"]
+        elif event.get("type") == "outputs":
+            lines += [f"{'missing':<13} {safe(path)}: the job did not make it" for path in event.get("missing") or ()]
+            lines += [f"{'problem':<13} {safe(problem)}" for problem in event.get("problems") or ()]
+    return lines
+
+
+def _events_so_far(client: NodeClient, view: dict[str, Any]) -> list[dict[str, Any]]:
+    """A live stream never says that there is no more yet: reading ends at an event that the job's state vouches for."""
+    over, found = view.get("state") in _OVER, []
+    if not over and not view.get("lease"):
+        return []
+    with client.stream("jobs", str(view["job"]), "events") as events:
+        for event in events:
+            found.append(event)
+            if not over and _is_known_to_be_there(event, view):
+                break
+    return found
+
+
+def _is_known_to_be_there(event: dict[str, Any], view: dict[str, Any]) -> bool:
+    if view.get("state") == "settling":  # outputs are fetched before the final payment is made
+        return event.get("type") == "paid" and bool(event.get("final"))
+    return event.get("type") == "leased" and event.get("lease") == view["lease"]
+
+
+def _plain(value: Any) -> str:
     if isinstance(value, dict):
         if "amount" in value:
-            return amount(value)
+            return f"{amount(value)} tokens"
         if "hourly" in value:
             return price(value)
         if "message" in value:

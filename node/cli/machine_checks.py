@@ -1,4 +1,4 @@
-"""The checks of ``cfab doctor`` that need no node. Standard library only, so that a broken install can be looked at.
+"""The checks of ``cfab doctor`` on this machine. Standard library only, so that a broken install can be looked at.
 
 A check never changes anything, and never hangs: every call out has a time limit.
 """
@@ -14,15 +14,17 @@ import re
 import shutil
 import socket
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from market.errors import FabricError
+from node.cli.check_results import failed, passed, warned
+from node.cli.market_checks import check_gpu, check_money, check_reach
 from node.home import NODE_KEY_FILE, SESSION_KEY_FILE, WALLET_FILE
 
 if TYPE_CHECKING:
-    from node.config import ChainConfig, NodeConfig
+    from node.config import NodeConfig
     from node.control import Check
 
 _TIMEOUT_S = 3.0
@@ -32,30 +34,32 @@ _DOCKER_SOCKET = "/var/run/docker.sock"
 _LISTEN = re.compile(r"/ip([46])/([0-9A-Fa-f.:]+)/tcp/(\d+)")
 
 
-def run_checks(home: Path, *, node_checks: list[Check] | None) -> list[Check]:
+def run_checks(home: Path, *, node_checks: list[Check] | None, flags: Mapping[str, Any] | None = None) -> list[Check]:
     """All checks, most basic first.
 
     Args:
         home: the node's folder.
+        flags: settings that ``cfab up`` would be given, dotted key → value.
         node_checks: what the running node says of itself, None when none runs. It knows better where both look.
     """
     checks = [check_home(home), *check_keys(home), check_disk(home), check_clock()]
     try:
         from node.config import load_config
 
-        config = load_config(home)
+        config = load_config(home, flags=flags)
         checks.append(passed("config", str(home / "config.toml") if config.sources else "defaults"))
     except FabricError as error:
         return [*checks, failed("config", f"{error.where}: {error.message}", error.fix), *(node_checks or [])]
     if node_checks is None:
         checks.append(passed("node", "not running; 'cfab up' starts it"))
         checks += check_ports(config)
+        checks += check_reach(config)
     else:
         checks.append(passed("node", f"answers on {config.api_socket}"))
     checks.append(check_engine(config))
+    checks += check_gpu(config)
     checks.append(check_wallet(home, config))
-    if config.chain is not None:
-        checks.append(check_chain(config.chain))
+    checks += check_money(home, config)
     known = {check["name"] for check in node_checks or []}
     return [check for check in checks if check["name"] not in known] + (node_checks or [])
 
@@ -146,35 +150,6 @@ def check_wallet(home: Path, config: NodeConfig) -> Check:
     return failed("wallet", "none yet", "cfab wallet create")
 
 
-def check_chain(chain: ChainConfig) -> Check:
-    place = urlsplit(chain.rpc)
-    where = f"{place.hostname}:{place.port or (443 if place.scheme == 'https' else 80)}"
-    try:
-        chain_id = int(_rpc(chain.rpc, "eth_chainId", []), 16)
-        code = str(_rpc(chain.rpc, "eth_getCode", ["0x" + chain.escrow.hex(), "latest"]))
-    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
-        return failed("chain", f"no JSON-RPC answer from {where}", "start the chain, or mend rpc under [chain]")
-    if chain_id != chain.chain_id:
-        return failed(
-            "chain", f"{where} is chain {chain_id}, not {chain.chain_id}", "mend rpc or chain_id under [chain]"
-        )
-    if len(code) <= 2:
-        return failed("chain", f"there is no contract at 0x{chain.escrow.hex()}", "mend escrow under [chain]")
-    return passed("chain", f"{chain_id} at {where}, escrow found")
-
-
-def passed(name: str, detail: str) -> Check:
-    return {"name": name, "ok": True, "warning": False, "detail": detail, "fix": ""}
-
-
-def warned(name: str, detail: str, fix: str) -> Check:
-    return {"name": name, "ok": True, "warning": True, "detail": detail, "fix": fix}
-
-
-def failed(name: str, detail: str, fix: str) -> Check:
-    return {"name": name, "ok": False, "warning": False, "detail": detail, "fix": fix}
-
-
 def _get(socket_path: str, path: str) -> bytes:
     connection = http.client.HTTPConnection("engine", timeout=_TIMEOUT_S)
     connection.sock = socket.socket(socket.AF_UNIX)
@@ -183,18 +158,5 @@ def _get(socket_path: str, path: str) -> bytes:
         connection.sock.connect(socket_path)
         connection.request("GET", path)
         return connection.getresponse().read(1 << 20)
-    finally:
-        connection.close()
-
-
-def _rpc(url: str, method: str, params: list[Any]) -> Any:
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=_TIMEOUT_S)
-    try:
-        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request("POST", path, body, {"Content-Type": "application/json"})
-        return json.loads(connection.getresponse().read(1 << 22))["result"]
     finally:
         connection.close()

@@ -10,6 +10,7 @@ from node.cli.node_access import connect
 from node.cli.options import Command, current_session
 from node.cli.story import price
 from node.cli.terminal import short, table
+from node.quantities import format_memory
 
 
 @click.command(cls=Command)
@@ -57,9 +58,9 @@ def _print_table(found: list[dict[str, Any]]) -> None:
             short(offer.get("provider")) + (" (you)" if offer.get("mine") else ""),
             offer.get("machine"),
             str(offer.get("gpu")) + (" (simulated)" if offer.get("simulated") else ""),
-            f"{int(offer.get('vram_mib') or 0) / 1024:.0f} GiB",
+            _vram(offer),
             f"{int(offer.get('cpu_milli') or 0) / 1000:g}",
-            f"{int(offer.get('memory_mib') or 0) / 1024:.0f} GiB",
+            format_memory(int(offer.get("memory_mib") or 0)),
             f"{offer.get('free_slots')}/{offer.get('total_slots')}",
             price(offer.get("price")),
             offer.get("region") or "-",
@@ -67,5 +68,11 @@ def _print_table(found: list[dict[str, Any]]) -> None:
         )
         for offer in found
     ]
-    header = ("PROVIDER", "MACHINE", "GPU", "VRAM", "CPU", "MEMORY", "FREE", "PRICE", "REGION", "ISOLATION")
+    header = ("PROVIDER", "MACHINE", "GPU", "VRAM", "CPU", "MEMORY", "FREE", "PRICE (tokens)", "REGION", "ISOLATION")
     print(table(header, rows))
+
+
+def _vram(offer: dict[str, Any]) -> str:
+    """Cards report odd amounts, and a whole number of GiB is what people call them by; ``-`` without a card."""
+    mib = int(offer.get("vram_mib") or 0)
+    return f"{mib / 1024:.0f}GiB" if mib else "-"

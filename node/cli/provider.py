@@ -58,4 +58,4 @@ def _show(view: dict[str, Any]) -> None:
             )
             for one in leases
         ]
-        print(table(("LEASE", "STAGE", "IMAGE", "REQUESTER", "PAID"), rows))
+        print(table(("LEASE", "STAGE", "IMAGE", "REQUESTER", "PAID (tokens)"), rows))

@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
-from market.errors import InvalidRequest
+from market.errors import FabricError, InvalidRequest
+from market.money import format_tokens
 from node.cli.client import NodeClient
 from node.cli.node_access import connect, resolve_job
 from node.cli.options import Command, current_session
-from node.cli.story import amount, price
+from node.cli.story import amount, price, units
 from node.cli.terminal import safe, short, table
 
 
@@ -21,8 +22,8 @@ def receipts(words: tuple[str, ...]) -> None:
 
     \b
     cfab receipts                 all of them
-    cfab receipts JOB             those of one job
-    cfab receipts show RECEIPT    one in full; the id of its job works too
+    cfab receipts JOB             those of one job in full
+    cfab receipts show RECEIPT    one in full; the id of its job works too, and 'show' may be left out
     """
     session = current_session()
     client = connect(session)
@@ -31,8 +32,10 @@ def receipts(words: tuple[str, ...]) -> None:
         raise click.UsageError("receipts takes one job or receipt", click.get_current_context())
     if verb == "show":
         found = [_one(client, rest[0])]
+    elif rest:
+        found = _of(client, rest[0])
     else:
-        found = client.get("receipts", job=resolve_job(client, rest[0]) if rest else None)
+        found = client.get("receipts")
     if session.as_json:
         session.emit(found[0] if verb == "show" else found)
     elif not found:
@@ -41,6 +44,18 @@ def receipts(words: tuple[str, ...]) -> None:
         print("\n\n".join(_full(receipt) for receipt in found))
     else:
         _list(found)
+
+
+def _of(client: NodeClient, reference: str) -> list[dict[str, Any]]:
+    """The receipts of a job, or the one receipt that is meant."""
+    try:
+        job = resolve_job(client, reference)
+        found: list[dict[str, Any]] = client.get("receipts", job=job)
+    except FabricError as error:
+        if error.code not in ("not_found", "ambiguous"):
+            raise
+        return [_one(client, reference)]
+    return found
 
 
 def _one(client: NodeClient, reference: str) -> dict[str, Any]:
@@ -67,7 +82,7 @@ def _list(found: list[dict[str, Any]]) -> None:
         )
         for one in found
     ]
-    print(table(("RECEIPT", "JOB", "PROVIDER", "USED", "PRICE", "AMOUNT", "STATE"), rows))
+    print(table(("RECEIPT", "JOB", "PROVIDER", "USED", "PRICE", "AMOUNT (tokens)", "STATE"), rows))
 
 
 def _full(one: dict[str, Any]) -> str:
@@ -75,12 +90,15 @@ def _full(one: dict[str, Any]) -> str:
     names = ("job", "lease", "provider", "payer", "machine", "gpu")
     lines += [f"{name:<10} {safe(one[name])}" for name in names if one.get(name)]
     used = int(one.get("gpu_ms") or 0) / 1000
-    lines.append(f"{'used':<10} {used:.3f} s at {price(one.get('price'))} = {amount(one.get('amount'))}")
+    lines.append(f"{'used':<10} {used:.3f} s at {price(one.get('price'))} = {amount(one.get('amount'))} tokens")
     lines.append(f"{'ended':<10} {safe(one.get('exit_reason'))}, exit code {safe(one.get('exit_code'))}")
     lines.append(
-        f"{'lane':<10} deposited {amount(one.get('deposited'))} · paid {amount(one.get('paid'))}"
+        f"{'money':<10} set aside {amount(one.get('deposited'))} tokens · paid {amount(one.get('paid'))}"
         f" · returned {amount(one.get('refunded'))}"
     )
+    if one.get("reclaimed"):
+        left = format_tokens(max(0, units(one.get("amount")) - units(one.get("paid"))))
+        lines.append(f"{'reclaimed':<10} {left} was vouched and not drawn: the payer's exit took it home")
     for transaction in one.get("transactions") or []:
         where = f"{safe(transaction.get('hash'))} (block {safe(transaction.get('block'))})"
         lines.append(f"{safe(transaction.get('purpose')):<10} {where}")

@@ -83,7 +83,7 @@ root = Root(
     \b
     cfab demo                                     see all of it work on this machine
     cfab up                                       start a node
-    cfab run -g 24GB+ -t 30m --max-price 0.40/h python:3.12 -- python -c 'print("hello")'
+    cfab run -g 24GB+ -t 30m --max-price 0.40/h cfab-job-base:local -- python3 -c 'print("hello")'
     """,
     epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 bad job file, 4 not found, 5 no match, 6 not enough funds, "
     "7 locked or refused, 8 timed out, 9 provider lost, 10 no node running, 130 Ctrl-C; 'run' returns the program's "

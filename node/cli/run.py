@@ -79,11 +79,13 @@ def _job_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def run(image: str, command: tuple[str, ...], *, file: str | None, detach: bool, ticks: bool, **flags: Any) -> int:
     """Buy a machine for one command and watch it.
 
-    Returns the program's own exit code, or 125 when no machine could be had, paid or kept. Ctrl-C leaves the job
-    running and says how to come back.
+    IMAGE is cfab-job-base:local on a market of your own (every 'cfab demo' builds it), elsewhere name@sha256:…: a
+    provider pulls by digest only, and runs a tag only where that image already is. Returns the program's own exit
+    code, 125 when no machine could be had, paid or kept, and 1 when outputs could not be written. Ctrl-C leaves the
+    job running and says how to come back.
 
     \b
-    cfab run -g 24GB+ -t 30m --max-price 0.40/h python:3.12 -- python train.py
+    cfab run -g 24GB+ -t 30m --max-price 0.40/h cfab-job-base:local -- python3 -c 'print("hello")'
     """
     document = _document(flags, image=image, command=command)
     if file is not None:
@@ -103,7 +105,7 @@ def run(image: str, command: tuple[str, ...], *, file: str | None, detach: bool,
 def submit(file: str, detach: bool, ticks: bool, **flags: Any) -> int:
     """Run the job that FILE describes; ``-`` reads it from stdin. Flags win over the file.
 
-    Returns 0 when the job succeeded, or the code of what went wrong (see 'cfab --help').
+    Returns 0 when the job succeeded and its outputs are written, or the code of what went wrong (see 'cfab --help').
     """
     from node.job_file.load import load_job, load_job_file
 
@@ -129,6 +131,8 @@ def _submit(request: JobRequest, *, detach: bool, ticks: bool, mirror: bool) -> 
     if not session.as_json:
         session.say(f"job {short(job)} · Ctrl-C detaches, 'cfab cancel {short(job)}' stops")
     final = follow_job(client, job, session, ticks=ticks)
+    if not session.as_json and final.get("incomplete"):
+        session.say("! outputs are not all where they were wanted; the lines marked '!' above say why")
     if not session.as_json and final.get("code") != "no_match":
         session.say(f"  next: cfab receipts {short(job)}")
     return job_exit_code(final, mirror=mirror)

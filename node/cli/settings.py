@@ -51,18 +51,18 @@ def _rows(loaded: Any) -> list[tuple[str, Any, str]]:
 
 def _value(dotted: str, field: str, value: Any) -> Any:
     from market.money import format_hourly
-    from node.quantities import format_duration
+    from node.quantities import format_duration, format_memory
 
     if dotted == "chain.rpc":
         return _without_keys(value)
     if dotted == "provider.price":
         return format_hourly(value)
     if dotted == "provider.gpu":
-        return value.kind if value.kind != "simulated" else f"simulated:{value.model}:{value.vram_mib}MiB"
+        return value.kind if value.kind != "simulated" else f"simulated:{value.model}:{format_memory(value.vram_mib)}"
     if field.endswith("_ms"):
         return format_duration(value)
     if field.endswith("_mib"):
-        return f"{value}MiB"
+        return format_memory(value)
     if field.endswith("_milli"):
         return f"{value / 1000:g}"
     if isinstance(value, bytes):

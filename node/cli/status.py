@@ -41,5 +41,5 @@ def provider_line(view: dict[str, Any]) -> str:
     state = "paused by you" if view.get("paused") else "offering"
     return (
         f"{state} · {safe(view.get('gpu'))} at {price(view.get('price'))} · {busy} of {safe(view.get('total_slots'))}"
-        f" slots busy · earned {amount(view.get('earned'))}"
+        f" slot{'s' if view.get('total_slots') != 1 else ''} busy · earned {amount(view.get('earned'))} tokens"
     )

@@ -159,7 +159,7 @@ class Story:
         count = event.get("count", len(files) if isinstance(files, list) else files)
         where = event.get("to", "")
         places = ", ".join(where) if isinstance(where, list) else where
-        lines = [Line("warn", "outputs", f"nothing at {safe(path)}", took) for path in event.get("missing", [])]
+        lines = [Line("warn", "outputs", f"nothing at {safe(path)}") for path in event.get("missing", [])]
         if count:
             size = format_size(int(event.get("bytes", 0)))
             text = f"{count} file{'s' if count != 1 else ''}, {size} → {safe(places)}"

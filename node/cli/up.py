@@ -7,14 +7,20 @@ import os
 import select
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from market.errors import Unavailable
+from market.errors import InvalidRequest, Unavailable
+from node.cli.client import NodeClient
 from node.cli.node_access import connect
-from node.cli.options import Command, current_session
+from node.cli.options import Command, Session, current_session
 from node.cli.passwords import read_password
+from node.cli.terminal import mark
+from node.home import NODE_KEY_FILE
+
+if TYPE_CHECKING:
+    from node.config import NodeConfig
 
 _STOP_S = 30.0
 
@@ -55,12 +61,15 @@ def up(
     flags = {key: value for key, value in given.items() if value is not None}
     config = load_config(session.home, file=Path(file) if file else None, flags=flags)
     ensure_home(config.home)
+    _refuse_second(config.api_socket)
     password = ""
     if config.chain is not None:
         from bootstrap.wallet import wallet_account
+        from node.cli.wallet import need_wallet
 
-        _need_wallet(config.home / WALLET_FILE, wallet_account)
+        wallet_account(need_wallet(config.home / WALLET_FILE))  # before anybody types a password for nothing
         password = read_password(password_file)
+    _introduce(session, config)
     _log_to_stderr(quiet=session.quiet, debug=session.debug)
     from node.app import run_node
 
@@ -81,6 +90,36 @@ def down() -> None:
         session.say("the node has stopped")
 
 
+def _refuse_second(api_socket: Path) -> None:
+    """Two nodes on one home would share keys and a journal; said here, before a port in use hides the cause."""
+    try:
+        process = NodeClient(api_socket).process_id()
+    except Unavailable:
+        return
+    raise InvalidRequest(
+        f"a node is already running on this home (process {process})",
+        code="already_running",
+        fix="'cfab down' stops it, or give this one a home of its own with --home",
+        where=str(api_socket.parent),
+    )
+
+
+def _introduce(session: Session, config: NodeConfig) -> None:
+    """Where others will find this node, and what keeps them from it."""
+    if session.quiet:
+        return
+    from bootstrap.identity import key_of_seed, load_node_seed, peer_id_of
+    from node.cli.market_checks import check_reach
+
+    peer_id = peer_id_of(key_of_seed(load_node_seed(config.home / NODE_KEY_FILE)))
+    for address in config.listen:
+        session.say(f"{'address':<10} {address}/p2p/{peer_id}")
+    if any("/tcp/0" in address or "/0.0.0.0/" in address or "/::/" in address for address in config.listen):
+        session.say(f"{'':<10} with the real host and port, once it is up: cfab status")
+    for check in check_reach(config):
+        session.say(f"{mark('warn')} {check['name']}: {check['detail']}\n  fix: {check['fix']}")
+
+
 def _wait_end(process: int) -> None:
     """So that 'cfab down && cfab up' works: the old node must have let go of its ports and its journal."""
     if process == os.getpid():
@@ -96,17 +135,6 @@ def _wait_end(process: int) -> None:
             )
     finally:
         os.close(handle)
-
-
-def _need_wallet(path: Path, wallet_account: Any) -> None:
-    """Look for the wallet before anybody types a password for nothing."""
-    from market.errors import InvalidRequest
-
-    try:
-        wallet_account(path)
-    except InvalidRequest as error:
-        fix = "cfab wallet create" if error.code == "no_wallet" else error.fix
-        raise InvalidRequest(error.message, code=error.code, fix=fix, where=error.where) from None
 
 
 def _log_to_stderr(*, quiet: bool, debug: bool) -> None:

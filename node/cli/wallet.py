@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from node.cli.options import Command, Group, current_session
 from node.cli.passwords import read_hidden, read_password
 from node.cli.story import amount
 from node.cli.terminal import safe, short, table
+
+_WEI_PER_ETHER = 10**18
 
 _password_file = click.option("--password-file", metavar="FILE", help="Its password; - for stdin (CFAB_PASSWORD_FILE).")
 
@@ -64,7 +67,7 @@ def show() -> None:
             raise
         from bootstrap.wallet import wallet_account
 
-        view = {"account": "0x" + wallet_account(_wallet_path()).hex()}
+        view = {"account": "0x" + wallet_account(need_wallet(_wallet_path())).hex()}
     if session.as_json:
         session.emit(view)
         return
@@ -72,9 +75,9 @@ def show() -> None:
     if "tokens" not in view:
         session.say("  start the node with 'cfab up' to see its balance")
         return
-    print(f"balance   {amount(view['tokens'])}")
-    print(f"held      {amount(view.get('held'))} in lanes")
-    print(f"gas       {safe(view.get('gas'))} wei")
+    print(f"balance   {amount(view['tokens'])} tokens")
+    print(f"held      {amount(view.get('held'))} tokens in lanes")
+    print(f"gas       {format_gas(view.get('gas'))}")
     if view.get("lanes"):
         rows = [
             (
@@ -87,7 +90,7 @@ def show() -> None:
             )
             for lane in view["lanes"]
         ]
-        print(table(("LANE TO", "PUT IN", "CLAIMED", "SIGNED", "AVAILABLE", "EXIT AT"), rows))
+        print(table(("LANE TO", "PUT IN", "CLAIMED", "SIGNED", "AVAILABLE (tokens)", "EXIT AT"), rows))
 
 
 @wallet.command("exit", cls=Command)
@@ -102,6 +105,28 @@ def exit_lane(payee: str) -> None:
         print(f"the money is back · transaction {safe(answer.get('transaction'))}")
     else:
         print(f"begun; run it again after {safe(answer.get('exit_at'))}")
+
+
+def need_wallet(path: Path) -> Path:
+    """The path of a wallet that is there.
+
+    Raises:
+        InvalidRequest: ``no_wallet``, with the command that makes one.
+    """
+    if not path.exists():
+        fix = "cfab wallet create"
+        raise InvalidRequest("there is no wallet here yet", code="no_wallet", fix=fix, where=str(path))
+    return path
+
+
+def format_gas(wei: object) -> str:
+    """Gas money for people, in the chain's own coin: as many decimals as it takes to see that there is some."""
+    try:
+        ether = Decimal(str(wei)) / _WEI_PER_ETHER
+    except ArithmeticError:
+        return safe(wei)
+    digits = f"{ether:.6f}" if ether >= Decimal("0.000001") or not ether else "less than 0.000001"
+    return f"{digits} of the chain's coin (ether)"
 
 
 def _created(path: Path, account: bytes) -> None:

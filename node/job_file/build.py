@@ -1,6 +1,7 @@
 """From checked values to a :class:`JobRequest`: defaults, contradictions between keys, local paths made absolute.
 
-Asks the file system only whether an input is there; the node reads it later.
+Asks the file system only whether an input is there and an output's folder can be written to: what is found out here
+has cost nothing yet. The node reads and writes later.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -181,9 +183,32 @@ def _outputs(report: Report, folder: Path) -> tuple[LocalOutput, ...]:
                 f"'{written.text}' is a file: outputs are written into a folder",
                 "name a folder; it is made when needed",
             )
+        elif why := _cannot_write(destination):
+            report.add(
+                "bad_output",
+                "outputs",
+                written.mark,
+                f"'{written.text}' cannot be written to: {why}",
+                "name a folder that you may make or write to",
+            )
         else:
             found.append(LocalOutput(source=source, destination=destination))
     return tuple(found)
+
+
+def _cannot_write(folder: str) -> str:
+    """Why nothing could be put into a folder, which need not be there yet; empty when all is well.
+
+    A folder that is made and removed again is the only honest answer: rights, mounts and quotas all have their say.
+    """
+    there = folder
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".cfab-", dir=there))
+    except OSError as error:
+        return f"{error.strerror} ({there})"
+    return ""
 
 
 def _local(written: Scalar, folder: Path) -> str:

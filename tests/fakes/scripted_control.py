@@ -80,9 +80,19 @@ BEFORE: list[Any] = [
 SETTLED: Json = {
     "type": "settled",
     "transaction": "0x" + "72" * 32,
+    "deposited": money(50_000),
     "paid": money(84),
     "refunded": money(49_916),
-    "deposited": money(50_000),
+    "vouched": money(84),
+    "reclaimed": False,
+    "transactions": [{"purpose": "close", "hash": "0x" + "72" * 32, "block": 9}],
+    "lane": {
+        "deposited": money(950_000),
+        "paid": money(900_084),
+        "refunded": money(49_916),
+        "held": money(0),
+        "adds_up": True,
+    },
 }
 
 
@@ -95,6 +105,7 @@ def success() -> list[Any]:
         "bytes": 1_234,
         "to": ["/tmp/out"],
         "missing": [],
+        "problems": [],
     }
     return [*BEFORE, exited(0), outputs, SETTLED, {"type": "succeeded", "exit_code": 0}]
 
@@ -212,8 +223,8 @@ class ScriptedControl:
         one: ReceiptView = {
             "receipt": "5e" * 32, "job": JOB, "lease": LEASE, "provider": PROVIDER, "payer": "0x02", "machine": "m0",
             "gpu": "RTX4090", "price": price_view(83_334), "gpu_ms": 1_000, "amount": money(84),
-            "deposited": money(50_000), "paid": money(84), "refunded": money(49_916), "exit_reason": "ok",
-            "exit_code": 0, "settled": True, "settled_at": rfc3339(T0),
+            "deposited": money(50_000), "paid": money(84), "refunded": money(49_916), "reclaimed": False,
+            "exit_reason": "ok", "exit_code": 0, "settled": True, "settled_at": rfc3339(T0),
             "transactions": [{"purpose": "deposit", "hash": "0x" + "71" * 32, "block": 7}],
         }  # fmt: skip
         return [one] if job in (None, JOB) else []

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from market.errors import InvalidRequest
+from node.control import money
 from tests.fakes.cli_runner import cfab, on_terminal
-from tests.fakes.scripted_control import HOLD, JOB, OFFER, PROVIDER, ScriptedControl, served
+from tests.fakes.scripted_control import HOLD, JOB, LEASE, LEASED, OFFER, PROVIDER, ScriptedControl, served
 
 
 @pytest.fixture
@@ -68,6 +69,46 @@ def test_show_prints_money_and_state_for_people(submitted: ScriptedControl, home
     assert "{" not in shown
 
 
+def test_show_knows_the_risk_while_a_job_runs(submitted: ScriptedControl, home: Path) -> None:
+    submitted.events = [*submitted.events[:6], HOLD]
+    assert "at risk       0.002084 tokens at most" in cfab(home, "show", "-").out.decode()
+
+
+def test_show_tells_of_outputs_that_were_lost(
+    submitted: ScriptedControl, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = {"type": "outputs", "missing": ["/work/b"], "problems": ["/out/a is there already"]}
+    settling = {"type": "paid", "sequence": 2, "gpu_ms": 1, "amount": money(1), "final": True}
+    submitted.events = [LEASED, outputs, settling, HOLD]
+    view = {"job": JOB, "state": "settling", "lease": LEASE}
+
+    async def job(name: str) -> dict[str, str]:
+        return view
+
+    monkeypatch.setattr(submitted, "job", job)
+    shown = cfab(home, "show", "-").out.decode()
+    assert "missing       /work/b" in shown
+    assert "problem       /out/a is there already" in shown
+
+
+def test_ps_of_who_only_sells_points_to_what_it_sells(control: ScriptedControl, home: Path) -> None:
+    ended = cfab(home, "ps", "-a")
+    assert ended.code == 0
+    assert "jobs are what this node buys" in ended.err
+    assert "cfab provider status" in ended.err
+
+
+def test_offer_without_a_card_has_no_gpu_memory(
+    control: ScriptedControl, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(OFFER, "vram_mib", 0)
+    monkeypatch.setitem(OFFER, "memory_mib", 3815)
+    header, row = cfab(home, "offers").out.decode().splitlines()
+    assert row[header.index("VRAM") :].split()[0] == "-"
+    assert row[header.index("MEMORY") :].split()[0] == "4GB"
+    assert "PRICE (tokens)" in header
+
+
 def test_logs_are_the_output_and_nothing_else(submitted: ScriptedControl, home: Path) -> None:
     assert cfab(home, "logs", "-").out == b"epoch 1\nepoch 2\n"
     assert cfab(home, "logs", "-", "--offset", "8").out == b"epoch 2\n"
@@ -119,17 +160,21 @@ def test_receipts_are_listed_and_shown_with_their_transactions(submitted: Script
     assert "settled" in cfab(home, "receipts").out.decode()
     for reference in ("5e5e", JOB, "-"):
         shown = cfab(home, "receipts", "show", reference).out.decode()
-        assert "deposited 0.05 · paid 0.000084 · returned 0.049916" in shown
+        assert "set aside 0.050000 tokens · paid 0.000084 · returned 0.049916" in shown
         assert "0x7171" in shown
     assert cfab(home, "receipts", "show", "5e", "--json").json["paid"]["units"] == 84
     assert cfab(home, "receipts", "show", "77").code == 4
     assert cfab(home, "receipts", "-", "--json").json[0]["job"] == JOB
+    assert cfab(home, "receipts", "5e5e").out == cfab(home, "receipts", "show", "5e5e").out
+    assert cfab(home, "receipts", "77").code == 4
 
 
 def test_wallet_of_a_running_node_has_balance_and_lanes(control: ScriptedControl, home: Path) -> None:
     shown = cfab(home, "wallet").out.decode()
-    assert "12.40" in shown
+    assert "12.400000 tokens" in shown
+    assert "gas       less than 0.000001 of the chain's coin" in shown
     assert "LANE TO" in shown
+    assert cfab(home, "wallet", "--json").json["gas"] == "1000"
     assert cfab(home, "wallet", "--json").json == cfab(home, "wallet", "show", "--json").json
     assert cfab(home, "wallet", "exit", "0x03").code == 0
     assert control.calls == ["exit 0x03"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import threading
@@ -12,9 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
-from node.cli import machine_checks
-from node.config import ChainConfig, load_config
+from bootstrap.wallet import create_wallet
+from ledger.artifact import load_artifact
+from node.cli import machine_checks, market_checks
+from node.config import ChainConfig, NodeConfig, ProviderConfig, load_config
+from node.config_values import GpuChoice
+from runtime.ports import Gpu
 from tests.fakes.cli_runner import cfab
 
 ESCROW = b"\x0e" * 20
@@ -25,6 +31,15 @@ def home(tmp_path: Path) -> Path:
     folder = tmp_path / "home"
     folder.mkdir(mode=0o700)
     return folder
+
+
+@pytest.fixture
+def our_code(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Code that passes for the escrow: what the artifact says it is runs only on a chain."""
+    code = b"\x60\x01"
+    artifact = structs.replace(load_artifact("Escrow"), runtime_sha256=hashlib.sha256(code).hexdigest(), immutables=())
+    monkeypatch.setattr("ledger.artifact.load_artifact", lambda name: artifact)
+    return "0x" + code.hex()
 
 
 @contextmanager
@@ -75,9 +90,51 @@ def an_engine(path: Path, answer: bytes) -> Iterator[None]:
         thread.join()
 
 
-def test_chain_is_right(home: Path) -> None:
-    with a_chain({"eth_chainId": "0x7a69", "eth_getCode": "0x6001"}) as chain:
-        assert machine_checks.check_chain(chain)["ok"]
+def test_chain_is_right(home: Path, our_code: str) -> None:
+    with a_chain({"eth_chainId": "0x7a69", "eth_getCode": our_code}) as chain:
+        assert market_checks.check_chain(chain)["ok"]
+
+
+@pytest.mark.parametrize(("provide", "ok"), [(True, False), (False, True)])
+def test_gas_matters_most_to_who_must_redeem(home: Path, our_code: str, provide: bool, ok: bool) -> None:
+    create_wallet(home / "wallet.json", "pw", scrypt_n=2)
+    answers = {"eth_chainId": "0x7a69", "eth_getCode": our_code, "eth_getBalance": "0x0"}
+    with a_chain(answers) as chain:
+        config = NodeConfig(home=home, name="n", api_socket=home / "s", chain=chain, provide=provide)
+        gas = market_checks.check_money(home, config)[1]
+        assert (gas["name"], gas["ok"], gas["warning"]) == ("gas", ok, ok)
+        answers["eth_getBalance"] = hex(25 * 10**16)
+        assert market_checks.check_money(home, config)[1]["detail"] == "0.250000 of the chain's coin (ether)"
+
+
+def test_nobody_to_meet_and_nowhere_to_be_met_is_a_warning(home: Path) -> None:
+    alone = NodeConfig(home=home, name="n", api_socket=home / "s", provide=True)
+    assert [check["name"] for check in market_checks.check_reach(alone)] == ["introducers", "money", "listen"]
+    assert all(check["warning"] and check["fix"] for check in market_checks.check_reach(alone))
+    chain = ChainConfig(rpc="http://127.0.0.1:1", chain_id=1, escrow=ESCROW, token=ESCROW)
+    met = structs.replace(alone, chain=chain, introducers=("x",), listen=("/ip4/127.0.0.1/tcp/1", "/ip4/0.0.0.0/tcp/1"))
+    assert market_checks.check_reach(met) == []
+    inside = structs.replace(met, listen=("/ip6/::1/tcp/1",))
+    assert "nobody can buy" in market_checks.check_reach(inside)[0]["detail"]
+    assert market_checks.check_reach(structs.replace(inside, provide=False)) == []
+
+
+def test_cards_are_looked_for_only_when_they_are_to_be_sold(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [Gpu(uuid="GPU-1", model="H100", vram_mib=81_559, driver="1", cuda_milli=12_000, index=0)]
+    monkeypatch.setattr("runtime.nvidia_probe.NvidiaProbe.gpus", lambda probe: found)
+    seller = NodeConfig(home=home, name="n", api_socket=home / "s", provide=True)
+    assert market_checks.check_gpu(seller)[0]["detail"] == "H100 (80GiB)"
+    found.clear()
+    assert not market_checks.check_gpu(seller)[0]["ok"]
+    assert market_checks.check_gpu(structs.replace(seller, provide=False)) == []
+    cpu_only = structs.replace(seller, provider=ProviderConfig(gpu=GpuChoice(kind="none")))
+    assert market_checks.check_gpu(cpu_only) == []
+
+
+def test_doctor_looks_with_the_flags_that_up_would_get(home: Path) -> None:
+    ended = cfab(home, "doctor", "--listen", "/ip4/127.0.0.2/tcp/4999", "--json")
+    assert "/ip4/127.0.0.2/tcp/4999 is free" in [check["detail"] for check in ended.json]
+    assert "a provider needs a [chain]" in cfab(home, "doctor", "--provide").out.decode()
 
 
 @pytest.mark.parametrize(
@@ -85,13 +142,14 @@ def test_chain_is_right(home: Path) -> None:
     [
         ({"eth_chainId": "0x1", "eth_getCode": "0x6001"}, "is chain 1, not 31337"),
         ({"eth_chainId": "0x7a69", "eth_getCode": "0x"}, "no contract at 0x0e0e"),
+        ({"eth_chainId": "0x7a69", "eth_getCode": "0x6001"}, "is not the escrow of this release"),
         ({"eth_chainId": None, "eth_getCode": "0x"}, "no JSON-RPC answer"),
         ({"eth_chainId": "cheese", "eth_getCode": "0x"}, "no JSON-RPC answer"),
     ],
 )
 def test_chain_is_wrong_in_one_way(answers: dict[str, Any], says: str) -> None:
     with a_chain(answers) as chain:
-        check = machine_checks.check_chain(chain)
+        check = market_checks.check_chain(chain)
     assert not check["ok"]
     assert says in check["detail"]
     assert check["fix"]
@@ -100,7 +158,7 @@ def test_chain_is_wrong_in_one_way(answers: dict[str, Any], says: str) -> None:
 def test_chain_that_is_not_there(home: Path) -> None:
     with a_chain({}) as chain:
         pass
-    check = machine_checks.check_chain(chain)
+    check = market_checks.check_chain(chain)
     assert not check["ok"]
     assert "no JSON-RPC answer" in check["detail"]
 

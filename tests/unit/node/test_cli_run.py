@@ -37,7 +37,7 @@ def test_run_shows_the_story_on_stderr_and_only_the_jobs_output_on_stdout(contro
     assert ended.out == b"epoch 1\nepoch 2\n"
     for piece in ("5 offers", "4 too dear", "matched", "funded", "running", "outputs", "1 file, 1.2 kB", "settled"):
         assert piece in ended.err, piece
-    assert "paid 0.000084, 0.049916 returned of 0.05 deposited" in ended.err
+    assert "paid 0.000084, returned 0.049916 of 0.050000 tokens set aside" in ended.err
     assert "\x1b" not in ended.err
 
 
@@ -71,6 +71,39 @@ def test_run_returns_the_programs_own_code(control: ScriptedControl, home: Path)
     ended = cfab(home, *RUN)
     assert ended.code == 7
     assert "ended with code 7" in ended.err
+
+
+@pytest.mark.parametrize("lost", [{"missing": ["/work/out"]}, {"problems": ["/out/a is there already", "kept in /x"]}])
+@pytest.mark.parametrize("command", ["run", "submit"])
+def test_outputs_that_are_not_where_they_belong_end_in_code_1(
+    control: ScriptedControl, home: Path, tmp_path: Path, command: str, lost: dict[str, Any]
+) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text("image: a\ncommand: x\nmax_price: 1/h\nmax_duration: 1m\n")
+    control.events = [{**event, **lost} if event["type"] == "outputs" else event for event in success()]
+    ended = cfab(home, *(RUN if command == "run" else ("submit", str(job))))
+    assert ended.code == 1
+    told = [line.removeprefix("! outputs   ") for line in ended.err.splitlines() if line.startswith("! outputs   ")]
+    assert told == [f"nothing at {path}" for path in lost.get("missing", [])] + lost.get("problems", [])
+    assert "not all where they were wanted" in ended.err
+
+
+def test_code_of_the_program_wins_over_lost_outputs(control: ScriptedControl, home: Path) -> None:
+    control.events = [{"type": "outputs", "missing": ["/work/out"]}, *program_failure(7)]
+    assert cfab(home, *RUN).code == 7
+
+
+def test_place_for_outputs_that_cannot_be_made_is_found_before_anything_is_bought(
+    control: ScriptedControl, home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "out", Path("/proc/nowhere/out")):
+        ended = cfab(home, "run", "-o", f"/work/out:{place}", *RUN[1:])
+        assert ended.code == 2
+        assert f"'{place}' cannot be written to" in ended.err
+    assert control.submitted == []
+    assert cfab(home, "run", "-o", f"/work/out:{tmp_path}/new/out", *RUN[1:]).code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "home"], "looking leaves nothing"
 
 
 def test_run_returns_125_when_nobody_takes_the_job_and_says_what_would_match(

@@ -12,7 +12,7 @@ from market.money import parse_hourly_price
 from node.cli.progress import render
 from node.cli.story import Line, Story, amount
 from node.control import JOB_EVENTS, money, rfc3339
-from tests.fakes.scripted_control import MATCHING, T0, no_match, success
+from tests.fakes.scripted_control import LEASED, MATCHING, SETTLED, T0, no_match, success
 
 
 def told(events: list[dict[str, Any]]) -> tuple[Story, list[Line]]:
@@ -66,9 +66,52 @@ def test_steps_carry_the_time_they_took() -> None:
     assert [line.seconds for line in lines if line.stage == "funded"] == [1.5]
 
 
+def test_what_could_not_be_written_is_told_and_remembered() -> None:
+    outputs = {"type": "outputs", "count": 0, "missing": ["/work/b"], "problems": ["/out/a is there already", "kept"]}
+    story, lines = told([outputs])
+    assert [(line.kind, line.text) for line in lines] == [
+        ("warn", "nothing at /work/b"), ("warn", "/out/a is there already"), ("warn", "kept"),
+    ]  # fmt: skip
+    assert story.incomplete
+    assert not told(success())[0].incomplete
+
+
+def test_what_is_out_of_reach_is_told_in_one_line() -> None:
+    story, lines = told([{"type": "queued"}, {"type": "waiting", "detail": "the chain does not\nanswer"}])
+    assert [render(line) for line in lines] == ["· waiting   the chain does not\\x0aanswer"]
+    assert story.waiting_for == "looking at offers"
+
+
+def test_a_jobs_bill_is_its_own_and_not_the_lanes() -> None:
+    _, lines = told([SETTLED])
+    assert lines[0].text.startswith("paid 0.000084, returned 0.049916 of 0.050000 tokens set aside")
+
+
+def test_money_taken_home_that_was_vouched_is_no_quiet_settlement() -> None:
+    _, lines = told([{**SETTLED, "paid": money(80), "reclaimed": True, "vouched": money(84)}])
+    assert lines[0].kind == "warn"
+    assert lines[0].text.startswith("reclaimed: paid 0.000080 tokens; 0.000004 was vouched and not drawn")
+
+
+@pytest.mark.parametrize(("exposure", "shown"), [(2_084, "0.002084"), (60_000, "0.050000")])
+def test_risk_is_never_more_than_the_whole_cost(exposure: int, shown: str) -> None:
+    _, lines = told([{**LEASED, "exposure": money(exposure)}])
+    assert lines[0].text.endswith(f"at most 0.050000 tokens in all, at most {shown} at risk for either side")
+
+
+def test_closest_is_told_before_a_fix_that_speaks_of_it() -> None:
+    """Matches that all refused leave the closest change untold until the end."""
+    closest = [{"rule": "price", "field": "max_price", "value": 100_000}]
+    failed = {"type": "failed", "code": "no_match", "message": "nobody", "fix": "see 'closest'"}
+    _, lines = told([{**MATCHING, "closest": closest}, failed])
+    assert [line.text.partition(":")[0] for line in lines[-3:]] == ["nobody", "closest", "fix"]
+    _, lines = told(no_match())
+    assert sum(line.text.startswith("closest") for line in lines) == 1
+
+
 def test_spending_is_counted_while_it_runs() -> None:
     story, _ = told(success()[:7])
-    assert story.money_line == "spent 0.000084 of at most 0.05"
+    assert story.money_line == "spent 0.000084 of at most 0.050000 tokens"
 
 
 def test_lost_money_and_missing_outputs_are_warnings() -> None:
@@ -96,6 +139,6 @@ def test_unknown_event_is_silent_and_keeps_what_is_awaited() -> None:
     assert story.waiting_for == "looking at offers"
 
 
-@pytest.mark.parametrize(("units", "shown"), [(0, "0.00"), (84, "0.000084"), (1_500_000, "1.50"), (-5, "-0.000005")])
-def test_amounts_lose_zeros_but_no_value(units: int, shown: str) -> None:
+@pytest.mark.parametrize(("units", "shown"), [(0, "0.000000"), (1_500_000, "1.500000"), (-5, "-0.000005")])
+def test_amounts_always_have_six_decimals(units: int, shown: str) -> None:
     assert amount(money(units)) == shown

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from bootstrap.identity import key_of_seed, load_node_seed, peer_id_of
 from bootstrap.wallet import create_wallet
 from market.errors import Unavailable
 from tests.fakes.cli_runner import cfab
+from tests.fakes.scripted_control import ScriptedControl, served
 
 up = importlib.import_module("node.cli.up")
 
@@ -74,21 +76,52 @@ def test_missing_wallet_is_told_before_a_password_is_asked(home: Path, started: 
 def test_bad_setting_names_file_and_line(home: Path, started: list[Any]) -> None:
     (home / "config.toml").write_text('[node]\nlisten = ["/ip4/127.0.0.1/tcp/99999"]\n')
     ended = cfab(home, "up")
-    assert ended.code == 1
+    assert ended.code == 2
     assert "config.toml:2" in ended.err
     assert started == []
 
 
-def test_bad_flag_names_the_flag(home: Path, started: list[Any]) -> None:
-    ended = cfab(home, "up", "--join", "/ip4/127.0.0.1/tcp/1")
-    assert "--join" in ended.err
+@pytest.mark.parametrize("words", [("--join", "/ip4/127.0.0.1/tcp/1"), ("--listen", "here"), ("--price", "cheap")])
+def test_bad_flag_names_the_flag(home: Path, started: list[Any], words: tuple[str, str]) -> None:
+    ended = cfab(home, "up", *words)
+    assert words[0] in ended.err
+    assert ended.code == 2
+    assert started == []
+
+
+def test_start_says_where_the_node_is_and_what_keeps_others_from_it(home: Path, started: list[Any]) -> None:
+    ended = cfab(home, "up", "--listen", "/ip4/127.0.0.1/tcp/4009", "--introducer")
+    peer_id = peer_id_of(key_of_seed(load_node_seed(home / "node.key")))
+    assert f"address    /ip4/127.0.0.1/tcp/4009/p2p/{peer_id}" in ended.err
+    assert "! listen: only on this machine itself" in ended.err
+    assert "introducers" not in ended.err
+    assert "introducers: none" in cfab(home, "up").err
+    assert cfab(home, "-q", "up").err == ""
+
+
+def test_second_node_on_one_home_is_refused_before_any_port_is(home: Path, started: list[Any]) -> None:
+    with served(ScriptedControl(), home / "api.sock"):
+        ended = cfab(home, "up")
+    assert ended.code == 1
+    assert "already running on this home" in ended.err
+    assert started == []
+
+
+@pytest.mark.parametrize("content", [None, ""])
+def test_password_file_that_holds_none_has_a_way_out(home: Path, started: list[Any], content: str | None) -> None:
+    (home / "config.toml").write_text(CHAIN)
+    create_wallet(home / "wallet.json", "pw", scrypt_n=2)
+    if content is not None:
+        (home / "pw").touch(mode=0o600)
+    ended = cfab(home, "up", "--password-file", str(home / "pw"))
     assert ended.code != 0
+    assert "\n  fix: " in ended.err
     assert started == []
 
 
 def test_provider_without_a_chain_is_refused(home: Path, started: list[Any]) -> None:
     ended = cfab(home, "up", "--provide")
-    assert ended.code == 1
+    assert ended.code == 2
     assert "[chain]" in ended.err
 
 
@@ -112,5 +145,5 @@ def test_failure_of_the_node_is_one_sentence(home: Path, monkeypatch: pytest.Mon
     module = types.ModuleType("node.app")
     module.run_node = run_node  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "node.app", module)
-    ended = cfab(home, "up")
+    ended = cfab(home, "-q", "up")
     assert (ended.code, ended.err) == (1, "error: the port is in use\n  fix: choose another listen address\n")

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from market.errors import InvalidRequest
 from node.quantities import (
     format_duration,
+    format_memory,
     format_size,
     parse_cpu_milli,
     parse_duration_ms,
@@ -63,6 +66,16 @@ def test_bare_numbers_are_refused_where_a_unit_matters(text: str) -> None:
 )
 def test_durations_for_people(ms: int, text: str) -> None:
     assert format_duration(ms) == text
+
+
+@pytest.mark.parametrize("text", ["4GB", "256MB", "20GB", "1.5GB", "2GiB", "24GiB", "512MiB"])
+def test_memory_is_shown_as_it_was_given(text: str) -> None:
+    assert format_memory(parse_size_mib(text)) == text
+
+
+@given(st.integers(min_value=1, max_value=2**24))
+def test_memory_that_is_shown_means_the_same_when_typed_in(mib: int) -> None:
+    assert parse_size_mib(format_memory(mib)) == mib
 
 
 @pytest.mark.parametrize(
