@@ -22,7 +22,9 @@ _SIMULATED = re.compile(r"simulated:([A-Za-z0-9-]{1,48}):(\d+(?:GB|GiB|MiB))")
 
 
 class ConfigError(InvalidRequest):
-    """A configuration that cannot be used as written."""
+    """A configuration that cannot be used as written; ``is_setting`` tells it from a wrong request by shape."""
+
+    is_setting = True
 
 
 class GpuChoice(Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from market.errors import FabricError, InvalidRequest, Unavailable
 
 _TIMEOUT_S = 30.0
 _MAX_LINE = 16 * 1024 * 1024
+_LONGEST_SOCKET_PATH = 107
+"""Bytes; unix(7)."""
 
 
 class ApiError(FabricError):
@@ -135,6 +138,13 @@ class _UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
+        if len(os.fsencode(self._path)) > _LONGEST_SOCKET_PATH:
+            raise InvalidRequest(
+                "the path of the node's socket is too long for the system",
+                code="bad_home",
+                fix="choose a shorter home with --home or CFAB_HOME, or set api_socket under [node]",
+                where=str(self._path),
+            )
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))

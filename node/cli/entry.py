@@ -37,8 +37,11 @@ def _run(argv: list[str], session: Session) -> int:
         code = root.main(args=argv, prog_name="cfab", standalone_mode=False, obj=session)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.ctx.get_help() if error.ctx else root.get_help(click.Context(root)))
+        return 0
     except click.UsageError as error:
-        return failures.report(_usage(error), as_json=session.as_json)
+        return failures.report(_usage(error), session)
     except click.Abort:
         return failures.INTERRUPTED
     except click.exceptions.Exit as error:
@@ -46,13 +49,13 @@ def _run(argv: list[str], session: Session) -> int:
     except FabricError as error:
         if session.debug:
             traceback.print_exc()
-        return failures.report(error, as_json=session.as_json)
+        return failures.report(error, session)
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - the last door: a traceback is no answer to a user
         if session.debug:
             traceback.print_exc()
-        return failures.report(_surprise(error), as_json=session.as_json)
+        return failures.report(_surprise(error), session)
 
 
 def _usage(error: click.UsageError) -> failures.Usage:

@@ -8,11 +8,17 @@ the fabric failed (Docker's rule).
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from market.errors import FabricError, InvalidRequest, Unavailable
 from node.cli.terminal import safe
+
+if TYPE_CHECKING:
+    from node.cli.options import Session
 
 FAILED = 1
 USAGE = 2
@@ -22,6 +28,7 @@ BROKEN_PIPE = 141
 
 _BY_CODE = {
     "usage": 2,
+    "bad_config": 2,
     "invalid_job_file": 3,
     "not_found": 4,
     "no_wallet": 4,
@@ -48,6 +55,12 @@ _BY_CODE = {
 }
 
 
+_COMMAND = re.compile(
+    r"cfab (?:up|down|status|doctor|ps|show|logs|offers|provider|wallet|receipts|config)(?: (?!--help)[\w -]+)?"
+)
+"""A command in a fix that works on a home, without ``--help``, whose help is the same everywhere."""
+
+
 class Usage(InvalidRequest):
     """The command line itself is wrong."""
 
@@ -60,15 +73,16 @@ def exit_code(code: str) -> int:
     return _BY_CODE.get(code, FAILED)
 
 
-def report(error: FabricError, *, as_json: bool) -> int:
+def report(error: FabricError, session: Session) -> int:
     """Print an error, as text on stderr or as JSON on stdout, and return the exit code."""
+    fix = with_home(error.fix, session)
     # Job file problems are a class of a package that most commands never load: asked by shape, not by type.
     problems = getattr(error, "problems", None)
-    if as_json:
+    if session.as_json:
         body: dict[str, Any] = {
             "code": error.code,
             "message": error.message,
-            "fix": error.fix,
+            "fix": fix,
             "where": error.where,
             "retryable": bool(getattr(error, "retryable", isinstance(error, Unavailable))),
         }
@@ -83,9 +97,20 @@ def report(error: FabricError, *, as_json: bool) -> int:
     else:
         place = f"{error.where}: " if error.where else ""
         print(f"error: {safe(place + error.message)}", file=sys.stderr)
-        if error.fix:
-            print(f"  fix: {safe(error.fix)}", file=sys.stderr)
-    return USAGE if getattr(error, "from_flags", False) else exit_code(error.code)
+        if fix:
+            print(f"  fix: {safe(fix)}", file=sys.stderr)
+    typed_wrong = getattr(error, "from_flags", False) or getattr(error, "is_setting", False)
+    return USAGE if typed_wrong else exit_code(error.code)
+
+
+def with_home(fix: str, session: Session) -> str:
+    """The fix with its commands as they must be typed: another home than the usual one is part of the command."""
+    if not (session.home_option or os.environ.get("CFAB_HOME")):
+        return fix
+    home = f" --home {shlex.quote(str(session.home))}"
+    if _COMMAND.fullmatch(fix):
+        return fix + home
+    return re.sub(rf"'{_COMMAND.pattern}'", lambda found: found[0][:-1] + home + "'", fix)
 
 
 def _problem(problem: Any) -> dict[str, Any]:

@@ -16,8 +16,8 @@ _TEMPLATE = """\
 # A job for ComputeFabric. Check it with: cfab job validate {name}     Run it with: cfab submit {name}
 version: 1
 name: {job}
-image: python:3.12-slim
-command: python -c "print('hello from', __import__('platform').node())"
+image: cfab-job-base:local                 # on a market of your own; elsewhere name@sha256:… (tags are never pulled)
+command: python3 -c "print('hello from', __import__('platform').node())"
 # env: {{EPOCHS: "10"}}                       # the provider can read these: no secrets
 resources:
   gpu: {gpu}                               # A100:2 · RTX4090 · A100,H100:2 · 24GB+ · 24GB..48GB:2 · any · none
@@ -49,16 +49,18 @@ def validate(file: str) -> None:
     else:
         request = load_job_file(Path(file))
     if session.as_json:
-        session.emit({"file": file, "valid": True, "request": request.to_json()})
+        session.emit({"file": file, "valid": True, "request": request.to_json(), "notes": _notes(request.spec.image)})
         return
     from market.money import format_hourly, format_tokens
 
-    duration = request.spec.max_duration_ms // 1000
+    duration, slots = request.spec.max_duration_ms // 1000, request.spec.requirements.slots
     print(f"{safe(file)}: ok")
     session.say(
-        f"  costs at most {format_tokens(request.max_total)}: {format_hourly(request.max_price)}"
-        f" for {request.spec.requirements.slots} slots and {duration} s"
+        f"  costs at most {format_tokens(request.max_total)} tokens: {format_hourly(request.max_price)}"
+        f" for {slots} slot{'s' if slots != 1 else ''} and {duration} s"
     )
+    for note in _notes(request.spec.image):
+        session.say(f"  note: {safe(note)}")
 
 
 @job.command(cls=Command)
@@ -84,6 +86,13 @@ def init(file: str, gpu: str) -> None:
         return
     print(safe(path))
     session.say(f"  next: cfab submit {safe(path)}")
+
+
+def _notes(image: str) -> list[str]:
+    """What is no mistake, and yet a surprise on the first run."""
+    if "sha256:" in image:
+        return []
+    return [f"providers never pull a tag: '{image}' runs only where it already is; name@sha256:… is pulled"]
 
 
 def _job_name(path: Path) -> str:

@@ -31,7 +31,12 @@ def read_password(option: str | None, *, twice: bool = False) -> str:
     else:
         password = _ask(twice=twice)
     if not password:
-        raise InvalidRequest("the password is empty", code="wrong_password")
+        raise InvalidRequest(
+            "the password is empty",
+            code="wrong_password",
+            fix="put it on the first line of the file" if source else "type at least one character",
+            where="" if source == "-" else source,
+        )
     return password
 
 
@@ -74,7 +79,10 @@ def _read_file(path: str) -> bytes:
             return file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise InvalidRequest(
-            f"the password file cannot be read: {error.strerror}", code="unreadable_file", where=path
+            f"the password file cannot be read: {error.strerror}",
+            code="unreadable_file",
+            fix=f"name a file that holds it with --password-file or {VARIABLE}, or leave both out to be asked",
+            where=path,
         ) from None
 
 

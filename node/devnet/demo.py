@@ -156,7 +156,7 @@ def _verdict(narrator: Narrator, ending: Ending, *, seconds: float) -> int:
         return INTERRUPTED
     if ending.error is not None:
         if not narrator.session.as_json:
-            return report(ending.error, as_json=False)
+            return report(ending.error, narrator.session)
         error = ending.error
         narrator.verdict(ok=False, text=error.message, code=error.code, fix=error.fix, where=error.where)
         return exit_code(error.code)

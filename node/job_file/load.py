@@ -28,9 +28,17 @@ def load_job_file(path: Path, flags: Mapping | None = None) -> JobRequest:
         raise InvalidRequest(
             f"there is no job file '{path}'", code="not_found", fix="write one with 'cfab job init'"
         ) from None
+    except IsADirectoryError:
+        fix = f"name the file in it: {_inside(path)}"
+        raise InvalidRequest(f"'{path}' is a folder, not a job file", code="invalid_job_file", fix=fix) from None
     except OSError as error:
         raise InvalidRequest(f"cannot read '{path}': {error.strerror}", code="unreadable_file") from None
     return load_job(raw, file=str(path), folder=path.resolve().parent, flags=flags)
+
+
+def _inside(folder: Path) -> Path:
+    """The job file most likely meant by its folder."""
+    return next(iter(sorted(folder.glob("*.y*ml"))), folder / "job.yaml")
 
 
 def load_job(raw: bytes, *, file: str, folder: Path, flags: Mapping | None = None) -> JobRequest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from runtime.job_image import DEFAULT_TAG
 from tests.fakes.cli_runner import cfab
 
 BAD = "image: a\nmemroy: 1GB\nenv: {HF_TOKEN: hf_Zz0123456789abcdefXY}\nmax_price: 1/h\nmax_duration: 1m\n"
@@ -16,6 +17,7 @@ def test_template_is_a_valid_job_and_is_never_overwritten(tmp_path: Path) -> Non
     assert ended.code == 0
     assert ended.json["request"]["name"] == "my-job"
     assert ended.json["request"]["spec"]["requirements"]["gpus"] == ["A100"]
+    assert ended.json["request"]["spec"]["image"] == DEFAULT_TAG
     before = path.read_bytes()
     assert cfab(tmp_path, "job", "init", str(path)).code == 1
     assert path.read_bytes() == before
@@ -47,6 +49,22 @@ def test_job_is_read_from_stdin_too(tmp_path: Path) -> None:
     assert cfab(tmp_path, "job", "validate", "-", stdin=b"x: [").code == 3
 
 
+def test_tag_is_noted_and_a_digest_is_not(tmp_path: Path) -> None:
+    for image, noted in (("python:3.12", True), (f"python@sha256:{'ab' * 32}", False)):
+        job = f"image: {image}\nmax_price: 1/h\nmax_duration: 1h\n".encode()
+        ended = cfab(tmp_path, "job", "validate", "-", stdin=job)
+        assert ended.code == 0
+        assert ("note: providers never pull a tag" in ended.err) is noted
+        assert "for 1 slot and" in ended.err
+        assert bool(cfab(tmp_path, "job", "validate", "-", "--json", stdin=job).json["notes"]) is noted
+
+
+def test_folder_is_no_job_file(tmp_path: Path) -> None:
+    ended = cfab(tmp_path, "submit", str(tmp_path))
+    assert ended.code == 3
+    assert f"name the file in it: {tmp_path}/job.yaml" in ended.err
+
+
 def test_missing_job_file_exits_4(tmp_path: Path) -> None:
     assert cfab(tmp_path, "submit", str(tmp_path / "absent.yaml")).code == 4
 
@@ -59,6 +77,7 @@ def test_config_says_where_each_value_came_from_and_hides_keys_in_addresses(tmp_
     ended = cfab(tmp_path, "config", "--json", environ={"CFAB_PROVIDER_TICK": "2s"})
     settings = {one["key"]: (one["value"], one["source"]) for one in ended.json["settings"]}
     assert settings["chain.rpc"] == ("https://rpc.example.org/…", "file")
+    assert settings["provider.memory"] == ("2GiB", "default")
     assert settings["provider.tick"] == ("2.0 s", "CFAB_PROVIDER_TICK")
     assert settings["node.name"] == ("node", "default")
     assert settings["chain.escrow"][0] == "0x" + "0e" * 20

@@ -99,6 +99,30 @@ def test_without_a_node_everything_says_so_and_exits_10(tmp_path: Path, words: t
     assert (error["code"], error["retryable"]) == ("node_not_running", True)
 
 
+@pytest.mark.parametrize("words", [(), ("job",), ("provider",)])
+def test_without_a_verb_the_help_is_shown(tmp_path: Path, words: tuple[str, ...]) -> None:
+    ended = cfab(tmp_path, *words)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == cfab(tmp_path, *words, "--help").out
+
+
+def test_home_too_deep_for_a_socket_is_told_as_such(tmp_path: Path) -> None:
+    ended = cfab(tmp_path / ("deep" * 30), "ps")
+    assert ended.code == 1
+    assert "too long" in ended.err
+    assert "--home" in ended.err
+
+
+def test_commands_in_a_fix_name_the_home_they_are_meant_for(tmp_path: Path) -> None:
+    other = tmp_path / "an other"
+    assert f"'cfab up --home '{other}''" in cfab(tmp_path, "ps", "--home", str(other)).err
+    assert f"fix: cfab wallet create --home '{other}'\n" in cfab(tmp_path, "wallet", "--home", str(other)).err
+    assert f"cfab up --home {tmp_path}" in cfab(tmp_path, "ps", "--json").json["error"]["fix"]
+    usual = cfab(tmp_path, "ps", environ={"CFAB_HOME": "", "XDG_DATA_HOME": "/nowhere"})
+    assert "'cfab up'" in usual.err
+    assert "see 'cfab ps --help'" in cfab(tmp_path, "ps", "extra").err
+
+
 def test_mistake_of_ours_is_no_traceback_unless_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*args: object) -> None:
         raise ZeroDivisionError("hunter2")
