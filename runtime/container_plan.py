@@ -24,6 +24,9 @@ JOB_UID = 65534
 WORK_DIR = "/work"
 MAX_PROCESSES = 4096
 TMP_MIB = 1024
+LOG_FILE_MIB = 128
+"""The engine keeps two such files of a job's output, for when nobody is there to copy it. Its entries take about 36
+bytes more than what was printed, so a log as long as we copy (64 MiB) is in them whole unless its lines are tiny."""
 
 LABEL_NODE = "cfab.node"
 LABEL_LEASE = "cfab.lease"
@@ -142,7 +145,7 @@ def _host_config(spec: ContainerSpec, *, work: WorkMount, host: HostFacts) -> di
         "Tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,size={min(TMP_MIB, spec.memory_mib)}m,nr_inodes=100000"},
         "ShmSize": spec.shm_mib * MIB,
         "Mounts": [{"Type": work.kind, "Source": work.source, "Target": WORK_DIR, "ReadOnly": False}],
-        "LogConfig": {"Type": "local", "Config": {"max-size": "10m", "max-file": "2"}},
+        "LogConfig": {"Type": "local", "Config": {"max-size": f"{LOG_FILE_MIB}m", "max-file": "2"}},
         "RestartPolicy": {"Name": "no"},
     }
     if spec.runtime:

@@ -7,6 +7,7 @@ releases in use), so each call has a deadline, after which its thread is left be
 from __future__ import annotations
 
 import os
+import select
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -27,6 +28,8 @@ CALL_TIMEOUT_S = 20.0
 MAX_THREADS = 64
 MAX_STREAMS = 1024
 CHUNK = 256 * 1024
+QUIET_S = 0.25
+"""After so long without more, a stream that is not chunked gives one empty piece."""
 _BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, docker.errors.DockerException)
 
 
@@ -72,17 +75,26 @@ class DockerApi:
             ) from error
 
     async def consume(
-        self, path: str, params: dict[str, Any], reader: Callable[[Iterator[bytes]], T], *, method: str = "GET"
+        self,
+        path: str,
+        params: dict[str, Any],
+        reader: Callable[[Iterator[bytes]], T],
+        *,
+        method: str = "GET",
+        answered: Callable[[], None] = lambda: None,
     ) -> T:
         """Give the body of an engine's endless answer to ``reader``, which runs in a thread of its own.
 
-        Cancelling closes the connection, which ends the reader's iterator at once: no thread stays behind.
+        ``answered`` is called once the engine has begun to answer. What the reader does not take, the engine soon
+        stops producing: a slow reader slows the job down whose output it reads. Cancelling closes the connection,
+        which ends the reader's iterator at once: no thread stays behind.
 
         Raises:
             Unavailable: the connection broke, or the engine failed.
             docker.errors.APIError: the engine refused the request.
         """
         response = await self.call(self._open, method, path, params)
+        answered()
         failure: Exception | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_close_when_cancelled, response)
@@ -96,6 +108,19 @@ class DockerApi:
         if failure is not None:
             raise failure
         return result
+
+    async def exists(self, path: str, params: dict[str, Any]) -> bool:
+        """Whether the engine has something at ``path``.
+
+        Raises:
+            Unavailable: the engine failed.
+            docker.errors.APIError: the engine refused to say.
+        """
+        try:
+            (await self.call(self._open, "HEAD", path, params)).close()
+        except docker.errors.NotFound:
+            return False
+        return True
 
     def _open(self, method: str, path: str, params: dict[str, Any]) -> requests.Response:
         url = f"{self.client.base_url}/v{self.client.api_version}{path}"
@@ -130,7 +155,8 @@ async def connect(url: str | None) -> AsyncIterator[DockerApi]:
         Unavailable: no engine, or it does not answer.
         InvalidRequest: not a unix socket, or we may not open it. ``fix`` is the exact command to run.
     """
-    url = url or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    named = url or os.environ.get("DOCKER_HOST") or ""
+    url = named or "unix:///var/run/docker.sock"
     scheme, _, path = url.partition("://")
     if scheme != "unix":
         # Meters, quotas and the hard stop all need the machine the jobs run on.
@@ -139,7 +165,7 @@ async def connect(url: str | None) -> AsyncIterator[DockerApi]:
             code="engine_remote",
             fix="unset DOCKER_HOST",
         )
-    await trio.to_thread.run_sync(_knock, path)
+    await trio.to_thread.run_sync(_knock, path, named)
     create = partial(docker.APIClient, base_url=url, version="auto", timeout=CALL_TIMEOUT_S)
     # Built as a call of itself so that an engine which accepts and then hangs is reported like any other.
     client = await DockerApi(None, path).call(create)
@@ -155,23 +181,46 @@ def one_line(text: object) -> str:
     return "".join(char for char in line if char.isprintable())[:300]
 
 
-def _knock(path: str) -> None:
+def _knock(path: str, named: str) -> None:
+    """``named`` is the address that the owner chose, empty for the usual one: what is not there may be elsewhere."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.settimeout(CALL_TIMEOUT_S)
             probe.connect(path)
     except FileNotFoundError as error:
+        if named:
+            raise _silent(named) from error
         raise Unavailable("no container engine is installed", code="engine_missing", fix=_INSTALL_ENGINE) from error
     except PermissionError as error:
         raise InvalidRequest(
             f"this user may not use the container engine at {path}", code="engine_permission", fix=_JOIN_GROUP
         ) from error
     except OSError as error:
+        if named:
+            raise _silent(named) from error
         raise Unavailable("the container engine is not running", code="engine_stopped", fix=START_ENGINE) from error
 
 
+def _silent(url: str) -> Unavailable:
+    return Unavailable(
+        f"the container engine at {one_line(url)} does not answer",
+        code="engine_unreachable",
+        fix="start that engine, or unset DOCKER_HOST and [provider].engine to use the one of this machine",
+    )
+
+
 def _chunks(response: requests.Response) -> Iterator[bytes]:
-    yield from response.raw.stream(CHUNK, decode_content=False)
+    if response.raw.chunked:
+        yield from response.raw.stream(CHUNK, decode_content=False)
+        return
+    # A stream as it is, without chunks: each piece as it comes, not when there is a full CHUNK of it. The first read
+    # also takes what was buffered behind the headers; from then on, what is to come is seen at the socket.
+    more = select.poll()
+    more.register(response.raw, select.POLLIN)
+    while data := response.raw.read1(CHUNK, decode_content=False):
+        yield data
+        if not more.poll(QUIET_S * 1000):
+            yield b""
 
 
 async def _close_when_cancelled(response: requests.Response) -> None:

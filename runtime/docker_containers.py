@@ -17,7 +17,7 @@ from runtime.cgroup_files import LeaseCgroups
 from runtime.container_plan import LABEL_LEASE, LABEL_NODE, container_name
 from runtime.docker_api import DockerApi
 from runtime.docker_exits import DockerExits
-from runtime.docker_state import has_ended, is_paused, is_running
+from runtime.docker_state import has_ended, is_paused, is_running, program_places
 
 START_TIMEOUT_S = 120.0
 KILL_TIMEOUT_S = 5.0
@@ -157,6 +157,17 @@ class DockerContainers:
             code="job_not_gone",
             fix="restart the container engine",
         )
+
+    async def lacks_program(self, inspected: Inspected) -> bool:
+        """Whether an exited container never ran its program, because the image has none of that name."""
+        places = program_places(inspected)
+        try:
+            for place in places:
+                if await self._api.exists(f"/containers/{inspected['Id']}/archive", {"path": place}):
+                    return False
+        except (docker.errors.APIError, Unavailable):
+            return False  # nobody can tell
+        return bool(places)
 
     async def remove(self, lease_id: str) -> None:
         """Remove the container and its anonymous volumes; running or not."""

@@ -8,7 +8,7 @@ not find again, so every call means "make sure that …" and opening it anew is 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ from runtime.ports import ContainerLost, ContainerSpec, ContainerState, EngineIn
 from runtime.watchdog import TIME_LIMIT_MARK, ensure_watchdog
 from runtime.work_volumes import WorkVolumes, can_make_volumes
 
-STARTED, REMOVED, OVER_DISK = "started", "removed", "over_disk"
+STARTED, REMOVED, OVER_DISK, NO_PROGRAM = "started", "removed", "over_disk", "no_program"
 KEEP_LOGS_MS = 7 * 86_400_000
 """How long the log and the last reading of a removed lease stay on this node's disk."""
 DRAIN_TIMEOUT_S = 30.0
@@ -124,6 +124,7 @@ class DockerEngine:
         self._named = NamedVolumes(api, node_id)
         self._feeds: dict[str, LogFeed] = {}
         self._copying: set[str] = set()
+        self._watched: set[str] = set()
         self._locks: WeakValueDictionary[str, trio.Lock] = WeakValueDictionary()  # each lives while somebody holds it
 
     @property
@@ -177,6 +178,7 @@ class DockerEngine:
             inspected = await self._find(lease_id)
             if self._state_of(inspected).phase == "created":
                 await self._prepare_start(inspected)
+                await self._listen(inspected)
                 inspected = await self._containers.start(lease_id)
             self._attend(inspected)
             return self._state_of(inspected)
@@ -190,6 +192,8 @@ class DockerEngine:
         if inspected is None:
             raise ContainerLost(lease_id)
         await self._containers.confirm_gone(lease_id)
+        if await self._containers.lacks_program(inspected):
+            self._files(lease_id).mark(NO_PROGRAM)
         state = self._state_of(inspected)
         self._read_meter(lease_id, oom_killed=state.oom_killed)
         return state
@@ -273,7 +277,11 @@ class DockerEngine:
 
     def _state_of(self, inspected: Inspected) -> ContainerState:
         files = self._files(inspected["Config"]["Labels"][LABEL_LEASE])
-        return container_state(inspected, stopped_by_deadline=files.marked(TIME_LIMIT_MARK))
+        return container_state(
+            inspected,
+            stopped_by_deadline=files.marked(TIME_LIMIT_MARK),
+            program_missing=files.marked(NO_PROGRAM),
+        )
 
     async def _find(self, lease_id: str) -> Inspected:
         inspected = await self._containers.inspect(lease_id)
@@ -315,20 +323,36 @@ class DockerEngine:
         """Make sure a started container's output is being copied, and its volume watched where it has no quota."""
         lease_id = inspected["Config"]["Labels"][LABEL_LEASE]
         feed, state = self._feed(lease_id), self._state_of(inspected)
-        if state.phase == "created" or lease_id in self._copying or feed.idle.is_set():
+        if state.phase == "created":
             return
-        self._copying.add(lease_id)
-        self._nursery.start_soon(self._copy_log, feed, lease_id, inspected["Id"])
-        if not self._quota and state.phase == "running":
+        if lease_id not in self._copying and not feed.idle.is_set():
+            self._copying.add(lease_id)
+            self._nursery.start_soon(self._copy_log, feed, lease_id, inspected["Id"])
+        if not self._quota and state.phase == "running" and lease_id not in self._watched:
+            self._watched.add(lease_id)
             self._nursery.start_soon(self._watch_disk, lease_id, int(inspected["Config"]["Labels"][LABEL_DISK]))
 
-    async def _copy_log(self, feed: LogFeed, lease_id: str, container: str) -> None:
+    async def _listen(self, inspected: Inspected) -> None:
+        """Be at a container's streams before it is started: what is printed then cannot be missed."""
+        lease_id = inspected["Config"]["Labels"][LABEL_LEASE]
+        feed = self._feed(lease_id)
+        if lease_id not in self._copying and not feed.idle.is_set():
+            self._copying.add(lease_id)
+            await self._nursery.start(self._copy_new_log, feed, lease_id, inspected["Id"])
+
+    async def _copy_new_log(self, feed: LogFeed, lease_id: str, container: str, *, task_status: Any) -> None:
+        await self._copy_log(feed, lease_id, container, task_status.started)
+
+    async def _copy_log(
+        self, feed: LogFeed, lease_id: str, container: str, listening: Callable[[], None] | None = None
+    ) -> None:
         files = self._files(lease_id)
         copier = LogCopier(self._api, feed, container, cap=self._log_cap)
         try:
             await copier.run(
                 lambda: self.state(lease_id),
                 lambda: "stopped: /work grew beyond its size" if files.marked(OVER_DISK) else "",
+                listening=listening,
             )
         finally:
             self._copying.discard(lease_id)
@@ -339,6 +363,7 @@ class DockerEngine:
             try:
                 state = await self.state(lease_id)
                 if state is None or state.phase != "running":
+                    self._watched.discard(lease_id)
                     return
                 if await self._named.used_mib(lease_id) > disk_mib:
                     self._files(lease_id).mark(OVER_DISK)

@@ -1,27 +1,43 @@
 """Copy a container's output from the engine into its spool while it runs, and let readers follow the spool.
 
-One follower per lease reads the engine's log, from where the spool ends; any number of readers wait on the spool.
-The engine keeps two files of ten megabytes per job, so a node may be away for that much output without losing any;
-what the engine has deleted meanwhile is replaced by a notice.
+One copier per lease, any number of readers on the spool. The copier listens to the job's own streams from before its
+first instruction: a job that prints faster than it is read is slowed down, and nothing is lost. Where nobody listened
+(this node or the engine was restarted) it goes on from the engine's log, which keeps 128 to 256 MiB per job: more than
+a spool takes, so that only entries of a few bytes each can outgrow it. Then a notice says what is missing.
+
+A full spool ends the listening, never the job: what is printed afterwards goes where nobody reads it. So does a disk
+that hangs: an engine cannot even end a container whose streams are open and not read.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from math import inf
 from pathlib import Path
 
 import docker.errors
 import trio
 
 from market.errors import Unavailable
-from runtime.docker_api import DockerApi
-from runtime.log_frames import LogReader
+from runtime.docker_api import QUIET_S, DockerApi
+from runtime.log_frames import LogReader, OutputReader, first_entry_time
 from runtime.log_spool import LogSpool, notice, read_bytes, read_state
 from runtime.ports import ContainerState, LogChunk
 
 READ_SIZE = 64 * 1024
-_RETRY_S = 0.5
-_GAP = notice("some output is missing: the engine deleted it while this node was away")
+_FIRST_RETRY_S = 0.5
+_LAST_RETRY_S = 4.0
+_EXIT_PATIENCE_S = 5.0
+_EXIT_LOOK_S = 0.05
+_FIRST_ENTRY_EVERY_S = 0.25
+_FIRST_ENTRY_TIMEOUT_S = 1.0
+STALL_S = 5.0
+"""How long one write to the spool may hold a job up before we stop listening to it."""
+_STREAMS = {"stdout": 1, "stderr": 1}
+
+State = Callable[[], Awaitable[ContainerState | None]]
 
 
 class LogFeed:
@@ -76,22 +92,51 @@ class LogCopier:
 
     async def run(
         self,
-        state: Callable[[], Awaitable[ContainerState | None]],
+        state: State,
         last_words: Callable[[], str] = lambda: "",
+        *,
+        listening: Callable[[], None] | None = None,
     ) -> None:
-        """Copy to the end. ``state`` tells whether the container has exited; ``last_words`` what to add then."""
+        """Copy to the end. ``state`` tells whether the container has exited; ``last_words`` what to add then.
+
+        ``listening`` is given for a container that was never started: it is called when it may be, because from then
+        on nothing it prints can be missed (or because listening is impossible, and the engine's log must do).
+        """
         try:
-            while True:
-                if await self._copy_once(state, last_words):
-                    return
-                await trio.sleep(_RETRY_S)
+            if listening is not None and await self._listen(listening) and await _ended(state):
+                await trio.to_thread.run_sync(self._finish, last_words())
+                return
+            pause = _FIRST_RETRY_S
+            while not await self._copy_log(state, last_words):
+                await trio.sleep(pause)
+                pause = min(pause * 2, _LAST_RETRY_S)
         finally:
             self._feed.idle.set()
             self._feed.notify()
 
-    async def _copy_once(
-        self, state: Callable[[], Awaitable[ContainerState | None]], last_words: Callable[[], str]
-    ) -> bool:
+    async def _listen(self, listening: Callable[[], None]) -> bool:
+        """Copy what the job's streams give. Whether they came to their end."""
+        listener, scope = _Once(listening), trio.CancelScope()
+        path, what = f"/containers/{self._container}/attach", {"stream": 1, **_STREAMS}
+        try:
+            with scope:
+                ear = _Ear(self._feed, self._cap, scope, self._first_entry)
+                await self._api.consume(path, what, ear.hear, method="POST", answered=listener)
+        except (docker.errors.APIError, Unavailable, ValueError):
+            return False
+        finally:
+            listener()
+        return not scope.cancelled_caught
+
+    async def _first_entry(self) -> bytes:
+        """The time of the first entry in the engine's log; empty while there is none. Half a line is none yet."""
+        what = {"follow": 0, "timestamps": 1, **_STREAMS}
+        with trio.move_on_after(_FIRST_ENTRY_TIMEOUT_S), suppress(docker.errors.APIError, Unavailable):
+            return await self._api.consume(f"/containers/{self._container}/logs", what, _first_entry_of)
+        return b""
+
+    async def _copy_log(self, state: State, last_words: Callable[[], str]) -> bool:
+        """Copy from the engine's log where the spool ends. Whether all is copied that there will ever be."""
         words = ""
         try:
             await self._read(follow=True)
@@ -113,27 +158,28 @@ class LogCopier:
         spooled = await trio.to_thread.run_sync(read_state, self._feed.log)
         if spooled.truncated:
             return  # full: what else the job prints is not worth the reading
-        position = spooled.position
-        what = {"follow": int(follow), "stdout": 1, "stderr": 1, "timestamps": 1, "since": position.since()}
-        copier = self._copier(trio.lowlevel.current_trio_token())
-        await self._api.consume(f"/containers/{self._container}/logs", what, copier)
+        what = {"follow": int(follow), "timestamps": 1, **_STREAMS}
+        reader = self._log_reader(trio.lowlevel.current_trio_token())
+        await self._api.consume(f"/containers/{self._container}/logs", what, reader)
 
-    def _copier(self, token: trio.lowlevel.TrioToken) -> Callable[[Iterator[bytes]], None]:
-        def copy(chunks: Iterator[bytes]) -> None:
+    def _log_reader(self, token: trio.lowlevel.TrioToken) -> Callable[[Iterator[bytes]], None]:
+        def read(chunks: Iterator[bytes]) -> None:
             spool = LogSpool(self._feed.log, cap=self._cap)
             try:
                 reader = LogReader(spool.state.position)
                 for chunk in chunks:
-                    if spool.state.truncated:
-                        return
-                    if data := reader.feed(chunk):
-                        data, reader.gap = (_GAP + data if reader.gap else data), False
+                    data = reader.feed(chunk)
+                    if reader.gap is not None:
+                        data, reader.gap = notice(reader.gap.sentence()) + data, None
+                    if data:
                         spool.append(data, reader.position)
                         token.run_sync_soon(self._feed.notify, idempotent=True)
+                    if spool.state.truncated:
+                        return
             finally:
                 spool.close()
 
-        return copy
+        return read
 
     def _finish(self, words: str) -> None:
         spool = LogSpool(self._feed.log, cap=self._cap)
@@ -141,3 +187,95 @@ class LogCopier:
             spool.finish(notice(words) if words else b"")
         finally:
             spool.close()
+
+
+class _Ear:
+    """Writes what a job's streams give to its spool. :meth:`hear` lives in a thread; ``scope`` ends the listening."""
+
+    def __init__(
+        self, feed: LogFeed, cap: int, scope: trio.CancelScope, first_entry: Callable[[], Awaitable[bytes]]
+    ) -> None:
+        self._feed = feed
+        self._cap = cap
+        self._scope = scope
+        self._first_entry = first_entry
+        self._token = trio.lowlevel.current_trio_token()
+        self._asked = self._held_since = -inf
+
+    def hear(self, chunks: Iterator[bytes]) -> None:
+        spool = LogSpool(self._feed.log, cap=self._cap)
+        try:
+            reader = OutputReader(spool.state.position)
+            for chunk in chunks:
+                self._write(spool, self._taken(reader, chunk), reader)
+                if spool.state.truncated:
+                    return
+            self._write(spool, reader.release(), reader)
+        finally:
+            spool.close()
+
+    def _taken(self, reader: OutputReader, chunk: bytes) -> bytes:
+        now = time.monotonic()
+        if not reader.holds:
+            self._held_since = now
+        data = reader.feed(chunk, _now())
+        if not chunk or now - self._held_since >= QUIET_S:
+            data, self._held_since = data + reader.release(), now
+        return data
+
+    def _write(self, spool: LogSpool, data: bytes, reader: OutputReader) -> None:
+        if not data:
+            return
+        now = time.monotonic()
+        if not reader.first and now - self._asked >= _FIRST_ENTRY_EVERY_S:
+            self._asked, reader.first = now, trio.from_thread.run(self._first_entry)
+        self._token.run_sync_soon(_expire, self._scope, STALL_S)
+        spool.append(data, reader.position)
+        self._token.run_sync_soon(_expire, self._scope, inf)
+        self._token.run_sync_soon(self._feed.notify)
+
+
+class _Once:
+    """Calls a function the first time only."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function: Callable[[], None] | None = function
+
+    def __call__(self) -> None:
+        function, self._function = self._function, None
+        if function is not None:
+            function()
+
+
+def _expire(scope: trio.CancelScope, seconds: float) -> None:
+    scope.deadline = trio.current_time() + seconds
+
+
+async def _ended(state: State) -> bool:
+    """Whether the container has exited, now that its streams are closed. Anything else that closes them (an engine
+    that restarts) may have swallowed some output, which its log has then."""
+    with trio.move_on_after(_EXIT_PATIENCE_S):
+        while True:
+            try:
+                now = await state()
+            except Unavailable:
+                return False
+            if now is None or now.phase == "exited":
+                return True
+            await trio.sleep(_EXIT_LOOK_S)
+    return False
+
+
+def _first_entry_of(chunks: Iterator[bytes]) -> bytes:
+    data = b""
+    for chunk in chunks:
+        data += chunk
+        if first := first_entry_time(data):
+            return first
+    return b""
+
+
+def _now() -> bytes:
+    """This moment as the engine writes it; its clock is this machine's."""
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds:09d}Z".encode()

@@ -1,7 +1,7 @@
 """A job's output on this node's disk: bytes at stable offsets, whatever happens to the node in between.
 
 Two files. ``log`` holds the output and nothing else; ``log.position`` says how many of its bytes count and where in
-the engine's log they end. Data is written first, the position second, in one small write each. Killed between the
+the job's streams they end. Data is written first, the position second, in one small write each. Killed between the
 two, the bytes beyond the position are dropped and read again from the engine, which gives the same bytes in the same
 order: no gap, no repeat, and an offset once given to somebody stays true.
 """
@@ -14,11 +14,12 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from runtime.log_frames import LogPosition, Mark
+from runtime.log_frames import LogPosition
 
 DEFAULT_CAP = 64 * 1024 * 1024
-_POSITION = struct.Struct(">4sQBB30sI30sI")
-_MAGIC = b"LOG1"
+_POSITION = struct.Struct(">4sQBB30s30sQQ")
+_MAGIC = b"LOG2"
+_MIB = 1024 * 1024
 
 
 class SpoolState(Struct, frozen=True, kw_only=True):
@@ -34,12 +35,12 @@ def read_state(log: Path) -> SpoolState:
     """The state of the spool at ``log``; an empty one when there is none."""
     try:
         raw = _position_path(log).read_bytes()
-        magic, size, complete, truncated, out, out_count, err, err_count = _POSITION.unpack(raw)
+        magic, size, complete, truncated, first, seen, stdout, stderr = _POSITION.unpack(raw)
     except (OSError, struct.error):
         return SpoolState()
     if magic != _MAGIC:
         return SpoolState()
-    position = LogPosition(stdout=Mark(out.rstrip(b"\0"), out_count), stderr=Mark(err.rstrip(b"\0"), err_count))
+    position = LogPosition(first=first.rstrip(b"\0"), seen=seen.rstrip(b"\0"), stdout=stdout, stderr=stderr)
     return SpoolState(size=size, complete=bool(complete), truncated=bool(truncated), position=position)
 
 
@@ -70,7 +71,7 @@ class LogSpool:
             return
         truncated = self.state.size + len(data) > self._cap
         if truncated:
-            data = data[: max(0, self._cap - self.state.size)] + notice(f"output beyond {self._cap} bytes dropped")
+            data = data[: max(0, self._cap - self.state.size)] + notice(over(self._cap))
         self._write(data, position=position, truncated=truncated, complete=False)
 
     def finish(self, last_words: bytes = b"") -> None:
@@ -88,14 +89,20 @@ class LogSpool:
             written = os.pwrite(self._log, data, at)
             at, data = at + written, data[written:]
         self.state = SpoolState(size=at, complete=complete, truncated=truncated, position=position)
-        out, err = position.stdout, position.stderr
-        record = _POSITION.pack(_MAGIC, at, complete, truncated, out.time, out.count, err.time, err.count)
+        record = _POSITION.pack(
+            _MAGIC, at, complete, truncated, position.first, position.seen, position.stdout, position.stderr
+        )
         os.pwrite(self._position, record, 0)
 
 
 def notice(text: str) -> bytes:
     """A line of ours inside a job's output, recognisable as such."""
     return f"\n[cfab: {text}]\n".encode()
+
+
+def over(cap: int) -> str:
+    """What is said once where a log reached its cap of so many bytes."""
+    return f"output above {cap // _MIB} MiB is dropped" if cap % _MIB == 0 else f"output above {cap} bytes is dropped"
 
 
 def _position_path(log: Path) -> Path:

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from market.records import ExitReason
-from runtime import container_plan
+from runtime import container_plan, docker_logs
 from runtime.container_plan import container_name
 from runtime.docker_engine import DockerEngine
 from runtime.log_frames import LogPosition
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.docker
 
 CAP = 1_000_000
 LINES = 400_000
-FLOOD = "for n in range(%d, %d): print(f'{n:09} {'x' * 40}')"
+FLOOD = "for n in range(%d, %d): print(f'{n:09}', 'x' * 40)"
 ON_SIGNAL = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {10})\n%s\nsignal.sigwait({10})\n%s"
 
 
@@ -181,7 +181,8 @@ async def test_what_the_engine_deleted_while_the_node_was_away_is_said_to_be_mis
     before, rest = output.split(b"\n[cfab: what was printed from ")
     said, after = rest.split(b" is missing: the engine deleted it before it was copied]\n")
     assert before == lines(0, 1000)
-    assert lines(1000, 101_000).endswith(after) and len(after) > 1_000_000
+    assert lines(1000, 101_000).endswith(after)
+    assert len(after) > 1_000_000
     assert said.count(b"Z") == 2
 
 
@@ -198,6 +199,7 @@ async def test_a_job_whose_output_is_not_read_can_still_be_ended(
         append(spool, data, position)
 
     monkeypatch.setattr(LogSpool, "append", hang)
+    monkeypatch.setattr(docker_logs, "STALL_S", 0.5)
     spec = roomy.spec("while True: print('x' * 1000)")
     try:
         async with roomy.open() as engine:
@@ -205,7 +207,8 @@ async def test_a_job_whose_output_is_not_read_can_still_be_ended(
             await engine.ensure_started(spec.lease_id)
             await stuck.wait()
             state = await engine.ensure_stopped(spec.lease_id, grace_ms=0)
-            assert state is not None and state.phase == "exited"
+            assert state is not None
+            assert state.phase == "exited"
             release.set()
             output = await read_log(engine, spec.lease_id)
         assert set(output.splitlines()[:-1]) == {b"x" * 1000}

@@ -86,7 +86,7 @@ def test_the_whole_profile() -> None:
                     "ReadOnly": False,
                 }
             ],
-            "LogConfig": {"Type": "local", "Config": {"max-size": "10m", "max-file": "2"}},
+            "LogConfig": {"Type": "local", "Config": {"max-size": "128m", "max-file": "2"}},
             "RestartPolicy": {"Name": "no"},
         },
         "Labels": {

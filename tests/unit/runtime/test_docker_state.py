@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from market.records import ExitReason
-from runtime.docker_state import container_state, time_ms
+from runtime.docker_state import container_state, program_places, time_ms
 from runtime.ports import exit_reason
 
 
@@ -64,3 +64,40 @@ def test_the_watchdogs_mark_counts_only_if_the_time_was_up() -> None:
 def test_a_child_that_ran_out_of_memory_is_not_the_jobs_end() -> None:
     assert exit_reason(container_state(inspected(OOMKilled=True))) == ExitReason.OK
     assert exit_reason(container_state(inspected(OOMKilled=True, ExitCode=137))) == ExitReason.OOM
+
+
+def ended(path: str, code: int = 127, *, ran: str = "2025-01-02T03:04:05.5Z", env: str = "") -> dict[str, Any]:
+    found = inspected(ExitCode=code, FinishedAt=ran)
+    found["Path"] = path
+    found["Config"]["Env"] = [env] if env else None
+    return found
+
+
+def test_a_program_is_looked_for_where_its_container_would_have_found_it() -> None:
+    assert program_places(ended("/opt/train")) == ("/opt/train",)
+    assert program_places(ended("train", 126, env="PATH=/a:/b")) == ("/a/train", "/b/train")
+    assert "/usr/bin/train" in program_places(ended("train"))
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        ended("/opt/train", 1),
+        ended("/opt/train", 0),
+        ended("/opt/train", ran="2025-01-02T03:04:07Z"),
+        ended("/work/train"),
+        ended("/opt/../work/train"),
+        ended("./train"),
+        ended("train", env="PATH=/usr/bin:/work/bin"),
+        ended(""),
+    ],
+)
+def test_a_program_that_ran_or_could_have_removed_itself_is_not_looked_for(found: dict[str, Any]) -> None:
+    assert program_places(found) == ()
+
+
+def test_a_missing_program_is_a_failed_start_and_is_named() -> None:
+    state = container_state(ended("trian"), program_missing=True)
+    assert (state.error, state.exit_code) == ("the program 'trian' was not found in the image", 127)
+    assert exit_reason(state) == ExitReason.START_FAILED
+    assert exit_reason(container_state(ended("sh"))) == ExitReason.ERROR

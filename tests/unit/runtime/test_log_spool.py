@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from runtime.log_frames import LogPosition, Mark
-from runtime.log_spool import LogSpool, notice, read_bytes, read_state
+from runtime.log_frames import LogPosition
+from runtime.log_spool import LogSpool, notice, over, read_bytes, read_state
 
-FIRST = LogPosition(stdout=Mark(b"2025-01-02T03:04:05.000000001Z", 1))
-SECOND = LogPosition(
-    stdout=Mark(b"2025-01-02T03:04:05.000000001Z", 2), stderr=Mark(b"2025-01-02T03:04:06.000000000Z", 1)
-)
+BEGIN, LATER = b"2025-01-02T03:04:05.000000001Z", b"2025-01-02T03:04:06.000000000Z"
+FIRST = LogPosition(first=BEGIN, stdout=4, seen=BEGIN)
+SECOND = LogPosition(first=BEGIN, stdout=4, stderr=2**40, seen=LATER)
 
 
 @pytest.fixture
@@ -68,8 +67,13 @@ def test_beyond_the_cap_only_a_notice_follows(log: Path) -> None:
     spool.close()
     state = read_state(log)
     assert state.truncated
-    assert read_bytes(log, 0, 200) == b"one\ntw" + notice("output beyond 6 bytes dropped")
+    assert read_bytes(log, 0, 200) == b"one\ntw" + notice("output above 6 bytes is dropped")
     assert state.size == len(read_bytes(log, 0, 200))
+
+
+def test_the_cap_is_named_in_the_unit_people_know() -> None:
+    assert over(64 * 1024 * 1024) == "output above 64 MiB is dropped"
+    assert over(1_000_000) == "output above 1000000 bytes is dropped"
 
 
 def test_complete_is_said_once(log: Path) -> None:
