@@ -25,10 +25,11 @@ _HIDDEN = "is a hidden name, which a job may not put into a folder of yours"
 
 
 class Placed(Struct, frozen=True, kw_only=True):
-    """What was written, and what was left in the archive and why. Both may be shown as they are."""
+    """What was written, how many bytes of content, and what was left in the archive and why. All fit to be shown."""
 
     files: tuple[str, ...]
     problems: tuple[str, ...]
+    size: int = 0
 
 
 def place_output(tar: Path, staging: Path, destination: Path, *, source: str, records: Path) -> Placed:
@@ -75,6 +76,7 @@ class _Placing:
         self._new: set[Path] = set()
         self._files: list[str] = []
         self._problems: list[str] = []
+        self._size = 0
 
     def place_all(self, staging: Path) -> Placed:
         if not os.path.lexists(self._destination):
@@ -87,7 +89,7 @@ class _Placing:
         self._record.save({str(name) for name in names})
         for name in names:
             self._place(staging / name, name)
-        return Placed(files=tuple(sorted(self._files)), problems=tuple(self._problems))
+        return Placed(files=tuple(sorted(self._files)), problems=tuple(self._problems), size=self._size)
 
     def _judge(self, staging: Path) -> list[Path]:
         """The names, relative to the folder, of all that may go in. Makes the folders they need."""
@@ -137,6 +139,7 @@ class _Placing:
             self._leave_out(name, f"cannot be written: {error.strerror}")
         else:
             self._files.append(shown(str(target)))
+            self._size += target.lstat().st_size
 
     def _leave_out(self, name: Path, why: str) -> bool:
         self._problems.append(f"{shown(str(self._destination / name))} {why}")

@@ -34,7 +34,7 @@ _LOG_END_PATIENCE_S = 10.0
 
 
 class _Fetched(Struct, frozen=True, kw_only=True):
-    """What became of one output."""
+    """What became of one output. ``size`` is that of the files it left, not of the archive they came in."""
 
     missing: bool = False
     size: int = 0
@@ -171,8 +171,7 @@ class RequesterFiles:
 
     async def _fetch_and_place(self, board: LeaseBoard, index: int, output: LocalOutput) -> _Fetched:
         tar = self.folder(board.job_id) / f"output-{index}.tar"
-        size = await self._fetch_output(board, index, tar)
-        if size is None:
+        if await self._fetch_output(board, index, tar) is None:
             return _Fetched(missing=True)
         place = partial(
             place_output,
@@ -189,9 +188,9 @@ class RequesterFiles:
             placed = Placed(files=(), problems=(error.message,))
         if placed.problems:
             kept = f"what is not in {output.destination} is kept in {tar}"
-            return _Fetched(size=size, files=placed.files, problems=(*_few(placed.problems), kept))
+            return _Fetched(size=placed.size, files=placed.files, problems=(*_few(placed.problems), kept))
         tar.unlink(missing_ok=True)
-        return _Fetched(size=size, files=placed.files)
+        return _Fetched(size=placed.size, files=placed.files)
 
     async def _fetch_output(self, board: LeaseBoard, index: int, tar: Path) -> int | None:
         async with conversation(await self._network.open_stream(board.provider, wire.PROTOCOL_OUTPUTS)) as reader:

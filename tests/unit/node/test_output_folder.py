@@ -81,6 +81,10 @@ def test_a_folder_is_placed_as_its_content(place: Place):
     assert (place.read("a"), place.read("sub/b")) == (b"1", b"2")
 
 
+def test_size_is_that_of_the_files_and_not_of_their_archive(place: Place):
+    assert place.place(("out", None), ("out/a", b"123"), ("out/sub", None), ("out/sub/b", b"45")).size == 5
+
+
 def test_a_single_file_is_placed_as_itself(place: Place):
     assert place.put(("model.pt", b"1"), source="/work/out/model.pt") == ["model.pt"]
 
