@@ -20,8 +20,9 @@ from node.devnet.checks import Finding
 from node.devnet.kept import Kept, recall, remember
 from node.devnet.local_market import LocalMarket
 from node.devnet.narrator import Narrator
+from node.devnet.newcomer import welcome
 from node.devnet.play import EXAMPLE, check_after_death, check_end, raise_market, sell_job
-from node.devnet.topology import INTRODUCER, REQUESTER
+from node.devnet.topology import REQUESTER
 
 
 class Ending(Struct, kw_only=True):
@@ -105,11 +106,15 @@ async def _act(market: LocalMarket, narrator: Narrator, ending: Ending) -> None:
 
 def _clean_up(market: LocalMarket, narrator: Narrator, ending: Ending) -> None:
     """Leave the machine as it was found. What had to be removed by force counts against the demo."""
+    if not market.processes.tickets():
+        market.remove_folder()  # nothing was started, so there is nothing to boast of having removed
+        return
     findings = _findings_of_leaving(market)
     narrator.findings(findings)
     ending.ok = ending.ok and all(finding.holds for finding in findings)
     if ending.ok or ending.interrupted:
         market.remove_folder()
+        narrator.step("folder", f"{market.folder} is removed, outputs too; 'cfab demo --keep' leaves them", kind="note")
     elif market.seats:
         narrator.step("logs", f"each process's log is in {market.folder}", kind="note", folder=str(market.folder))
 
@@ -127,26 +132,20 @@ def _findings_of_leaving(market: LocalMarket) -> list[Finding]:
 
 
 def _hand_over(market: LocalMarket, narrator: Narrator) -> None:
+    assert market.chain is not None
     remember(
         Kept(
             folder=str(market.folder),
             tickets=market.processes.tickets(),
             homes={node_id: str(home) for node_id, home in market.homes().items()},
+            rpc=market.chain.rpc,
+            token=f"0x{market.chain.token.hex()}",
         )
     )
-    home = market.seats[REQUESTER].home
-    narrator.step("kept", f"the market stays up in {market.folder}", home=str(home), folder=str(market.folder))
-    narrator.plain(
-        (
-            "from a second terminal:",
-            f"  export CFAB_HOME={home}",
-            "  cfab ps -a · cfab offers · cfab receipts --json · cfab wallet",
-            f"  cfab submit {market.folder}/job/job.yaml",
-            "a node of your own joins with:",
-            f'  introducers = ["{market.seats[INTRODUCER].address}"], and [chain] as in {home}/config.toml',
-            "cfab demo --stop ends the market and leaves nothing",
-        )
-    )
+    home, folder = market.seats[REQUESTER].home, market.folder
+    lines = welcome(market)
+    narrator.step("kept", f"the market stays up in {folder}", home=str(home), folder=str(folder))
+    narrator.plain(lines)
 
 
 def _verdict(narrator: Narrator, ending: Ending, *, seconds: float) -> int:

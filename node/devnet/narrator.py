@@ -15,6 +15,7 @@ from node.cli.progress import render
 from node.cli.story import Line, amount, price
 from node.cli.terminal import mark, safe, short, table
 from node.devnet.checks import Finding
+from node.quantities import format_memory
 
 
 class Narrator:
@@ -44,13 +45,15 @@ class Narrator:
                 offer["machine"],
                 offer["gpu"] + (" (simulated)" if offer["simulated"] else ""),
                 f"{offer['cpu_milli'] / 1000:g}",
-                f"{offer['memory_mib']} MiB",
+                format_memory(offer["memory_mib"]),
                 offer["region"],
                 price(offer["price"]),
             )
             for offer in offers
         ]
-        self.plain(table(("PROVIDER", "MACHINE", "GPU", "CPU", "MEMORY", "REGION", "PRICE"), rows).splitlines())
+        self.plain(
+            table(("PROVIDER", "MACHINE", "GPU", "CPU", "MEMORY", "REGION", "PRICE (tokens)"), rows).splitlines()
+        )
 
     def findings(self, findings: Iterable[Finding]) -> None:
         """What was checked, line by line, on stdout: this is the demo's result."""
@@ -70,7 +73,7 @@ class Narrator:
         self._print(f"receipt {receipt['receipt']}")
         self._print(f"  lease {receipt['lease']} on {safe(receipt['machine'])}")
         self._print(f"  {receipt['gpu_ms'] / 1000:.3f} s at {price(receipt['price'])} = {amount(receipt['amount'])}")
-        self._print(f"  deposited {total} = paid {paid} + returned {back}")
+        self._print(f"  deposited {total} = paid {paid} + returned {back} tokens")
         for item in receipt["transactions"]:
             self._print(f"  {safe(item['purpose']):<8}{safe(item['hash'])} in block {item['block']}")
 

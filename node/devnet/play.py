@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
@@ -157,12 +156,9 @@ async def _wait_released(market: LocalMarket) -> None:
 
 
 def _copy_example(folder: Path) -> Path:
-    """The example in a folder of its own, so that its output does not land in the checkout, with the image that was
-    built here in place of one from a registry. Returns the path of its job file."""
+    """The example in a folder of its own, so that its output does not land in the checkout; returns its job file."""
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("out", "__pycache__"))
-    file = folder / "job.yaml"
-    file.write_text(re.sub(r"(?m)^image: .*$", f"image: {DEFAULT_TAG}", file.read_text()))
-    return file
+    return folder / "job.yaml"
 
 
 def _leases(get: Callable[..., Any]) -> list[Any]:

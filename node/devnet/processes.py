@@ -133,6 +133,18 @@ def is_alive(ticket: Ticket) -> bool:
     return _start_tick(ticket.pid) == ticket.started
 
 
+def processes_naming(folders: Iterable[str]) -> list[int]:
+    """Processes, other than this one, with one of these folders as a word of their command line (or ``--home=`` it)."""
+    words = {word.encode() for folder in folders for word in (folder, f"--home={folder}")}
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with suppress(OSError):
+                if words & set((entry / "cmdline").read_bytes().split(b"\0")):
+                    found.append(int(entry.name))
+    return sorted(found)
+
+
 def _start_tick(pid: int) -> int | None:
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")

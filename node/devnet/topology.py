@@ -67,15 +67,7 @@ def config_text(seat: Seat, introducer: Seat, chain: ChainFacts, *, real_gpu: bo
     if seat.name == INTRODUCER:
         return _table("node", {**node, "introducer": True})
     node |= {"introducers": [introducer.address], "provide": seat.name in PROVIDERS}
-    money: dict[str, object] = {
-        "rpc": chain.rpc,
-        "chain_id": chain.chain_id,
-        "escrow": f"0x{chain.escrow.hex()}",
-        "token": f"0x{chain.token.hex()}",
-        "confirmations": 0,
-        "start_block": chain.start_block,
-    }
-    text = _table("node", node) + _table("chain", money)
+    text = _table("node", node) + _table("chain", _chain_table(chain))
     if seat.name in PROVIDERS:
         shelf = {**_SHELVES[seat.name], **_RHYTHM, "slots": 1, "machine": seat.name}
         if real_gpu and seat.name == FITTING:
@@ -84,6 +76,24 @@ def config_text(seat: Seat, introducer: Seat, chain: ChainFacts, *, real_gpu: bo
     if seat.name == REQUESTER:
         text += _table("requester", {"close_lanes": True, "close_patience": "5s"})
     return text
+
+
+def newcomer_config(introducer: Seat, chain: ChainFacts) -> str:
+    """The TOML of a node that joins from outside the demo: a requester, or with ``--provide`` a seller of one CPU."""
+    node = {"name": "newcomer", "listen": ["/ip4/127.0.0.1/tcp/0"], "introducers": [introducer.address]}
+    shelf: dict[str, object] = {"price": "0.25/h", "gpu": "none", "slots": 1, "cpu": 1, "memory": "1GB", "disk": "1GB"}
+    return _table("node", node) + _table("chain", _chain_table(chain)) + _table("provider", {**shelf, **_RHYTHM})
+
+
+def _chain_table(chain: ChainFacts) -> dict[str, object]:
+    return {
+        "rpc": chain.rpc,
+        "chain_id": chain.chain_id,
+        "escrow": f"0x{chain.escrow.hex()}",
+        "token": f"0x{chain.token.hex()}",
+        "confirmations": 0,
+        "start_block": chain.start_block,
+    }
 
 
 def _table(name: str, values: Mapping[str, object]) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -138,7 +140,15 @@ def test_the_market_does_not_survive_a_killed_demo():
         until(lambda: run.alive() == [])
 
 
-def test_a_kept_market_can_be_used_and_stopped():
+def test_a_demo_without_an_engine_says_only_that(tmp_path: Path):
+    url = f"unix://{tmp_path}/absent.sock"
+    with demo_run(env={"DOCKER_HOST": url}) as run:
+        assert run.finish() != 0
+        assert [line["type"] for line in run.lines] == ["verdict"]
+        assert run.one("verdict")["text"] == f"the container engine at {url} does not answer"
+
+
+def test_a_kept_market_can_be_used_and_stopped(tmp_path: Path):
     with demo_run("--keep") as run:
         try:
             assert run.finish() == 0
@@ -150,6 +160,7 @@ def test_a_kept_market_can_be_used_and_stopped():
             assert {item["purpose"] for item in receipt["transactions"]} == {"deposit", "close"}
             (job,) = cfab("ps", "-a", "--json", home=kept["home"])
             assert job["state"] == "succeeded"
+            join_and_buy(run.folder(), tmp_path / "newcomer")
             with demo_run("--keep") as second:
                 assert second.process.wait(60) != 0, "a second one may not be kept"
         finally:
@@ -160,9 +171,34 @@ def test_a_kept_market_can_be_used_and_stopped():
         assert not run.folder().exists()
 
 
-def cfab(*words: str, home: str) -> object:
-    """What a user in a second terminal gets."""
+def join_and_buy(market: Path, home: Path) -> None:
+    """A newcomer follows what ``--keep`` printed: config, wallet, test money, a node, a job."""
+    home.mkdir(mode=0o700)
+    shutil.copy(market / "join.toml", home / "config.toml")
+    password = home / "password"
+    password.touch(mode=0o600)
+    password.write_text("mine\n")
+    account = cfab("wallet", "create", "--password-file", str(password), "--json", home=str(home))["account"]
+    assert cfab("demo", "--fund", account, "--json", home=str(home))["tokens"]["amount"] == "100.000000"
+    command = [sys.executable, "-m", "node.cli", "up", "--home", str(home), "--password-file", str(password)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as node:
+        try:
+            until(lambda: (home / "api.sock").exists())
+            until(lambda: len(cfab("offers", "--json", home=str(home))) == 3)
+            spec = ("-t", "1m", "--max-price", "0.50/h", "cfab-job-base:local", "--", "python3", "-c", "print(6*7)")
+            assert cfab_process("run", "-q", *spec, home=str(home)).stdout == "42\n"
+            (receipt,) = cfab("receipts", "--json", home=str(home))
+            assert receipt["settled"] is True
+        finally:
+            node.terminate()
+
+
+def cfab(*words: str, home: str) -> Any:
+    """What a user in a second terminal gets, as JSON."""
+    return json.loads(cfab_process(*words, home=home).stdout)
+
+
+def cfab_process(*words: str, home: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "node.cli", *words]
     env = {**os.environ, "CFAB_HOME": home}
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60, check=True)
-    return json.loads(done.stdout)
+    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=60, check=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from market.errors import InvalidRequest
+from market.errors import InvalidRequest, Unavailable
 from node.devnet import kept
 from node.devnet.kept import Kept, note_path, recall, remember, stop_kept
 from node.devnet.processes import Processes, Ticket, is_alive
@@ -50,6 +51,26 @@ def test_stopping_ends_the_processes_and_leaves_nothing(running: Kept, retired: 
     assert not Path(running.folder).exists()
     assert not note_path().exists()
     assert retired == [{"aa": Path(running.folder) / "north"}]
+
+
+def test_a_node_started_again_in_the_market_is_named_and_nothing_is_claimed(
+    running: Kept, retired: list[dict[str, Path]]
+):
+    remember(running)
+    home = running.homes["aa"]
+    with subprocess.Popen([sys.executable, "-c", "input()", "--home", home], stdin=subprocess.PIPE) as again:
+        with pytest.raises(Unavailable) as left:
+            stop_kept()
+        assert left.value.code == "devnet_left"
+        assert f"kill {again.pid}," in left.value.fix
+        assert not is_alive(running.tickets["north"])
+        assert Path(running.folder).exists()
+        assert recall() == running, "so that --stop can be asked again"
+        assert again.stdin is not None
+        again.stdin.close()
+        again.wait(10)
+    assert stop_kept() == running
+    assert not Path(running.folder).exists()
 
 
 def test_a_note_whose_processes_are_gone_counts_as_none(tmp_path: Path):

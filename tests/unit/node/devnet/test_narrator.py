@@ -49,7 +49,8 @@ def test_people_read_talk_on_stderr_and_the_result_on_stdout(capsys: pytest.Capt
     assert "1 seen" in err
     assert "RTX4090 (simulated)" in err
     assert "\x1b" not in err, "an offer's words are a stranger's"
-    assert "deposited 0.050001 = paid 0.000794 + returned 0.049207" in out
+    assert "deposited 0.050001 = paid 0.000794 + returned 0.049207 tokens" in out
+    assert "2GiB" in err
     assert "9.519 s at 0.3000/h = 0.000794" in out
     assert "deposit 0x12 in block 17" in out
     assert out.splitlines()[-3:] == ["✔ good", "✖ bad", "✖ a check failed"]

@@ -11,8 +11,9 @@ from bootstrap.identity import key_of_seed, peer_id_of
 from market.feasibility import Candidate, Limits, failures
 from market.records import Offer, Settlement
 from node.config import NodeConfig, load_config
-from node.devnet.topology import INTRODUCER, NODES, PROVIDERS, REQUESTER, ChainFacts, Seat, config_text
+from node.devnet.topology import INTRODUCER, NODES, PROVIDERS, REQUESTER, ChainFacts, Seat, config_text, newcomer_config
 from node.job_file.load import load_job_file
+from runtime.job_image import DEFAULT_TAG
 
 CHAIN = ChainFacts(rpc="http://127.0.0.1:8545", chain_id=31337, escrow=b"\xee" * 20, token=b"\xaa" * 20)
 JOB = Path(__file__).parents[4] / "examples" / "digits" / "job.yaml"
@@ -36,6 +37,20 @@ def test_every_configuration_is_understood(name: str, tmp_path: Path):
     assert config.provide is (name in PROVIDERS)
     assert config.introducers == (() if name == INTRODUCER else (seat(INTRODUCER, tmp_path).address,))
     assert (config.chain is None) is (name == INTRODUCER)
+
+
+def test_a_newcomer_can_buy_and_when_told_to_sell(tmp_path: Path):
+    (tmp_path / "config.toml").write_text(newcomer_config(seat(INTRODUCER, tmp_path), CHAIN))
+    config = load_config(tmp_path, environ={}, flags={"node.provide": True})
+    assert config.introducers == (seat(INTRODUCER, tmp_path).address,)
+    assert config.listen == ("/ip4/127.0.0.1/tcp/0",), "any number of them can join"
+    assert config.chain is not None
+    assert (config.chain.rpc, config.chain.escrow, config.chain.confirmations) == (CHAIN.rpc, CHAIN.escrow, 0)
+    assert config.provider.gpu.kind == "none"
+
+
+def test_the_example_asks_for_the_image_that_is_there():
+    assert load_job_file(JOB).spec.image == DEFAULT_TAG
 
 
 def test_the_requester_gets_its_rest_back_after_each_job(tmp_path: Path):
