@@ -334,7 +334,8 @@ class MemoryEngine:
 
     async def _wait(self, container: _Container, until_ms: float) -> None:
         """Until something changes or the clock reaches ``until_ms``."""
-        with trio.move_on_at(until_ms / 1000):
+        # A microsecond more: in floating point the moment itself may still count as just before it, for ever.
+        with trio.move_on_at(until_ms / 1000 + 1e-6):
             await container.changed.wait()
 
 
