@@ -34,8 +34,9 @@ from bootstrap.libp2p_tasks import ContainedTasks
 _log = logging.getLogger(__name__)
 _MAX_FRAME = 1024 * 1024
 
-GossipJudge = Callable[[bytes, bytes], bool]
-"""``judge(forwarder, data)``: whether to pass the message on. Synchronous and quick."""
+GossipJudge = Callable[[bytes, bytes], bool | None]
+"""``judge(forwarder, data)``: whether to pass the message on. Synchronous and quick. ``None``: not from this forwarder
+now, but another may bring it."""
 
 
 class Gossip:
@@ -66,7 +67,7 @@ class Gossip:
         """Sign and send a message. It is not given to our own judge."""
         await self.pubsub.publish(topic, data)
 
-    def accepts(self, forwarder: bytes, message: Message) -> bool:
+    def accepts(self, forwarder: bytes, message: Message) -> bool | None:
         """Ask the topic's judge. One that raises loses one message, not the node."""
         try:
             return self.judges[message.topicIDs[0]](forwarder, message.data)
@@ -134,8 +135,11 @@ class _GuardedPubsub(Pubsub):
         name = self.get_message_id(msg)
         if msg_forwarder != self.my_id and not self._is_welcome(key_of(msg_forwarder), name, msg):
             return
+        accepted = msg_forwarder == self.my_id or self._gossip.accepts(key_of(msg_forwarder), msg)
+        if accepted is None:
+            return  # not seen: a peer over its share, quick to forward, must not keep a message from us
         self.seen_messages.add(name, trio.current_time())
-        if msg_forwarder == self.my_id or self._gossip.accepts(key_of(msg_forwarder), msg):
+        if accepted:
             await self.router.publish(msg_forwarder, msg)
 
     def _is_welcome(self, forwarder: bytes, name: bytes, message: Message) -> bool:

@@ -102,8 +102,10 @@ class Libp2pNetwork:
         self._host.dialer.learn(peer, dialable(peer, addresses, limit=_MAX_ADDRESSES))
 
     def subscribe(self, topic: str, judge: Judge, deliver: Callable[[bytes, bytes], None]) -> None:
-        def hear(forwarder: bytes, message: bytes) -> bool:
+        def hear(forwarder: bytes, message: bytes) -> bool | None:
             verdict = judge(forwarder, message)
+            if verdict is Verdict.POSTPONE:
+                return None
             if verdict is Verdict.REJECT:
                 self.penalise(forwarder, "rejected gossip")
             elif verdict is Verdict.ACCEPT:

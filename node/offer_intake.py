@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter, OrderedDict
+from typing import TypeVar
 
 import trio
 
@@ -15,15 +16,19 @@ from market.offer_book import Intake, OfferBook
 from market.records import Bid, Offer
 from market.signing import Verified
 from node import wire
-from node.admission import judge_batch
+from node.admission import Judged, VerifiedRecords, judge_batch
+from node.peer_budgets import BOOK_RATE, BOOK_RECORD_RATE, RECORD_RATE, PeerBudgets, Rate
 from node.ports import Clock, Network, PeerUnreachable, Verdict
 
 log = logging.getLogger(__name__)
+R = TypeVar("R", Offer, Bid)
 
 _JUDGED_KEPT = 256
 _BIDS_KEPT = 4096
 _CATCH_UP_EVERY_S = 10.0
 _CATCH_UP_PEERS = 3
+_PACKED_FOR_S = 1.0
+_EMPTY_BOOK = codec.pack([])
 
 
 class OfferIntake:
@@ -42,6 +47,9 @@ class OfferIntake:
         self.dropped: Counter[str] = Counter()
         self.bids_heard: OrderedDict[bytes, Verified[Bid]] = OrderedDict()
         self._judged: OrderedDict[bytes, tuple[Verified[Offer], ...]] = OrderedDict()
+        self._verified_offers, self._verified_bids = VerifiedRecords(Offer), VerifiedRecords(Bid)
+        self._budgets = PeerBudgets()
+        self._packed, self._packed_until = _EMPTY_BOOK, 0.0
         self._change = trio.Event()
 
     def register(self) -> None:
@@ -91,16 +99,31 @@ class OfferIntake:
             self._network.penalise(peer, "not_a_book")
             return
         for raw in batches:
-            judged = judge_batch(raw if isinstance(raw, bytes) else b"", Offer, self._clock.now_ms())
+            message = raw if isinstance(raw, bytes) else b""
+            judged = self._judge(peer, message, self._verified_offers, BOOK_RECORD_RATE)
             if judged.verdict is Verdict.REJECT:
-                self.dropped[judged.reason] += 1
                 self._network.penalise(peer, judged.reason)
+            if judged.verdict in (Verdict.REJECT, Verdict.POSTPONE):
                 return
             for offer in judged.records:
                 self.take(offer)
             await trio.lowlevel.checkpoint()
 
     async def _answer_book(self, peer: bytes, request: bytes) -> bytes:
+        """Show our book, as it was up to a second ago.
+
+        An empty request may fetch a mebibyte: a peer that asks more often than any node of ours does is shown an
+        empty book, which costs neither side anything and is no lie that could hurt an honest one.
+        """
+        now = trio.current_time()
+        if not self._budgets.allow(peer, BOOK_RATE, now):
+            return _EMPTY_BOOK
+        if now >= self._packed_until:
+            self._packed = self._pack_book()
+            self._packed_until = now + (_PACKED_FOR_S if len(self.book) else 0.0)
+        return self._packed
+
+    def _pack_book(self) -> bytes:
         batches: list[bytes] = []
         size = 16
         for offer in self.book.live(self._clock.now_ms()):
@@ -110,10 +133,20 @@ class OfferIntake:
             batches.append(codec.pack([offer.raw]))
         return codec.pack(batches)
 
-    def _judge_offers(self, forwarder: bytes, message: bytes) -> Verdict:
-        judged = judge_batch(message, Offer, self._clock.now_ms())
+    def _judge(self, sender: bytes, message: bytes, verified: VerifiedRecords[R], rate: Rate) -> Judged[R]:
+        judged = judge_batch(
+            message,
+            verified,
+            self._clock.now_ms(),
+            afford=lambda count: self._budgets.allow(sender, rate, trio.current_time(), count),
+        )
         if judged.verdict is not Verdict.ACCEPT:
             self.dropped[judged.reason] += 1
+        return judged
+
+    def _judge_offers(self, forwarder: bytes, message: bytes) -> Verdict:
+        judged = self._judge(forwarder, message, self._verified_offers, RECORD_RATE)
+        if judged.verdict is not Verdict.ACCEPT:
             return judged.verdict
         # The records are kept for delivery: checking the signatures a second time would double the cost of gossip.
         self._judged[_fingerprint(message)] = judged.records
@@ -126,9 +159,8 @@ class OfferIntake:
             self.take(offer)
 
     def _judge_bids(self, forwarder: bytes, message: bytes) -> Verdict:
-        judged = judge_batch(message, Bid, self._clock.now_ms())
+        judged = self._judge(forwarder, message, self._verified_bids, RECORD_RATE)
         if judged.verdict is not Verdict.ACCEPT:
-            self.dropped[judged.reason] += 1
             return judged.verdict
         for bid in judged.records:
             self.bids_heard[bid.id] = bid

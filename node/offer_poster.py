@@ -14,7 +14,7 @@ _NOT_SOONER_THAN_S = 0.1
 
 
 class OfferPoster:
-    """Posts all machines of this node in one gossip message per change or refresh."""
+    """Posts all machines of this node, in as few gossip messages as hold them, at each change or refresh."""
 
     def __init__(self, machines: list[Machine], network: Network, intake: OfferIntake, clock: Clock) -> None:
         self._machines = machines

@@ -20,9 +20,10 @@ TRUST_REFILL_S = 60.0
 MAX_PEERS = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rate:
-    """A token bucket's size (``burst``) and its refill per second (``per_second``)."""
+    """A token bucket's size (``burst``) and its refill per second (``per_second``). Each is a kind of its own: two of
+    the same numbers do not share a bucket."""
 
     per_second: float
     burst: float
@@ -30,6 +31,15 @@ class Rate:
 
 GOSSIP_RATE = Rate(per_second=100.0, burst=1000.0)
 """New gossip messages forwarded by one peer, whoever wrote them; more are not looked at. A message is a batch."""
+RECORD_RATE = Rate(per_second=100.0, burst=1000.0)
+"""Records in them whose signatures were not checked before. The numbers are those of messages, so this binds only a
+peer whose messages are full: at its limit one costs about 2 % of a core. What is over is left to other forwarders."""
+BOOK_RECORD_RATE = Rate(per_second=200.0, burst=2500.0)
+"""The same in books that one peer showed us: one full answer, then one every ten seconds."""
+BOOK_RATE = Rate(per_second=1.0, burst=10.0)
+"""Times that we show one peer our book. Each may be a mebibyte; a node that has no offers yet asks once a second."""
+PEERS_RATE = Rate(per_second=2.0, burst=20.0)
+"""Times that we name peers to one peer. A node whose neighbours change asks twice a second."""
 REQUEST_RATE = Rate(per_second=200.0, burst=1000.0)
 """Requests answered for one peer; faster ones wait."""
 STREAM_RATE = Rate(per_second=20.0, burst=100.0)
@@ -70,9 +80,9 @@ class PeerBudgets:
         self._rates: OrderedDict[tuple[bytes, Rate], Bucket] = OrderedDict()
         self._banned_until: OrderedDict[bytes, float] = OrderedDict()
 
-    def allow(self, peer: bytes, rate: Rate, now: float) -> bool:
-        """Whether the peer may do one more thing of this kind now; takes it from the bucket if so."""
-        return _bucket(self._rates, (peer, rate), rate, now).take(now)
+    def allow(self, peer: bytes, rate: Rate, now: float, amount: float = 1.0) -> bool:
+        """Whether the peer may do ``amount`` more things of this kind now; takes them from the bucket if so."""
+        return _bucket(self._rates, (peer, rate), rate, now).take(now, amount)
 
     def penalise(self, peer: bytes, now: float, points: float = 1.0) -> bool:
         """Charge a broken rule. ``True``: this used up the peer's trust, and it is banned from now on."""

@@ -14,6 +14,7 @@ from bootstrap.containment import contained
 from bootstrap.introducer import MAX_ADDRESSES, MAX_INTRODUCED, KnownPeer, choose_peers, reachable_from
 from market import codec
 from market.errors import PeerFault
+from node.peer_budgets import PEERS_RATE, PeerBudgets
 from node.ports import Network, PeerUnreachable
 from node.wire import PROTOCOL_PEERS
 
@@ -36,6 +37,7 @@ class PeerExchange:
     def __init__(self, network: Network, luck: random.Random | None = None) -> None:
         self._network = network
         self._luck = luck or random.Random()
+        self._budgets = PeerBudgets()
 
     def register(self) -> None:
         """Answer peers that ask, from now on."""
@@ -71,6 +73,9 @@ class PeerExchange:
             self._network.learn(key, reachable_from(self._network.addresses(), addresses))
 
     async def _answer(self, peer: bytes, request: bytes) -> bytes:
+        """Name peers. One that asks more often than any node of ours does is named nobody."""
+        if not self._budgets.allow(peer, PEERS_RATE, trio.current_time()):
+            return pack_peers([])
         known: list[KnownPeer] = [(info.key, info.addresses) for info in self._network.peers()]
         return pack_peers(choose_peers(known, peer, self._luck))
 

@@ -19,10 +19,12 @@ class Clock(Protocol):
 
 
 class Verdict(Enum):
-    """What to do with a gossip message: pass it on, drop it quietly, or drop it and lower the sender's budget."""
+    """What to do with a gossip message: pass it on, drop it quietly, leave it for another forwarder because this one
+    has used up its share, or drop it and lower the sender's budget."""
 
     ACCEPT = "accept"
     IGNORE = "ignore"
+    POSTPONE = "postpone"
     REJECT = "reject"
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 TOPIC_OFFERS = "cfab/1/offers"
 TOPIC_BIDS = "cfab/1/bids"
 MAX_GOSSIP_BYTES = 64 * 1024
-MAX_BATCH_RECORDS = 64
+MAX_BATCH_RECORDS = 8
+"""Records in one gossip message. Each costs a signature check before anything else can happen in the node."""
 
 # --- requests: one canonical MessagePack request, one response ------------------------------------------------------
 PROTOCOL_PEERS = "/cfab/peers/1"

@@ -360,9 +360,11 @@ class MemoryNetwork:
         allowed = self._budgets.allow(forwarder, GOSSIP_RATE, trio.current_time())
         if name in self._seen or not allowed or self.refuses(forwarder):
             return
-        self._remember(name)
         judge, deliver = self._topics[topic]
         verdict = judge(forwarder, message)
+        if verdict is Verdict.POSTPONE:
+            return
+        self._remember(name)
         if verdict is Verdict.REJECT:
             self.penalise(forwarder, "rejected gossip")
         elif verdict is Verdict.ACCEPT:

@@ -285,6 +285,24 @@ async def test_gossip_that_is_not_accepted_goes_no_further(open_node: OpenNode) 
     assert judged == [b"ignore", b"reject", b"accept"]
 
 
+async def test_what_one_forwarder_may_not_bring_another_may(open_node: OpenNode) -> None:
+    judge = await open_node()
+    source = await open_node(judge)
+    other = await open_node(source, judge)
+    delivered: list[tuple[bytes, bytes]] = []
+
+    def judged(forwarder: bytes, message: bytes) -> Verdict:
+        return Verdict.POSTPONE if forwarder == source.key else Verdict.ACCEPT
+
+    judge.subscribe(TOPIC_OFFERS, judged, lambda forwarder, message: delivered.append((forwarder, message)))
+    subscribe(source)
+    heard = subscribe(other)
+    await until(lambda: all(len(node.peers()) == 2 for node in (judge, source, other)))
+    await source.publish(TOPIC_OFFERS, b"over another way")
+    await until(lambda: heard == [b"over another way"])
+    await until(lambda: delivered == [(other.key, b"over another way")])
+
+
 async def test_the_largest_gossip_message_passes_and_a_larger_one_is_refused(open_node: OpenNode) -> None:
     near, far = await pair(open_node)
     heard = subscribe(far)

@@ -33,6 +33,20 @@ def test_each_peer_and_each_rate_has_a_bucket_of_its_own() -> None:
     assert budgets.allow(PEER, Rate(per_second=1.0, burst=1.0), 0.0)
 
 
+def test_rates_of_the_same_numbers_share_no_bucket() -> None:
+    budgets, same = PeerBudgets(), Rate(per_second=RATE.per_second, burst=RATE.burst)
+    while budgets.allow(PEER, RATE, 0.0):
+        pass
+    assert budgets.allow(PEER, same, 0.0)
+
+
+def test_dear_things_take_more_and_what_cannot_be_paid_takes_nothing() -> None:
+    budgets = PeerBudgets()
+    assert budgets.allow(PEER, RATE, 0.0, 2.0)
+    assert not budgets.allow(PEER, RATE, 0.0, 2.0)
+    assert budgets.allow(PEER, RATE, 0.0, 1.0)
+
+
 def test_trust_runs_out_and_the_ban_ends() -> None:
     budgets = PeerBudgets()
     verdicts = [budgets.penalise(PEER, 0.0) for _ in range(int(TRUST_POINTS) + 2)]

@@ -11,8 +11,11 @@ import trio.testing
 from bootstrap.introducer import MAX_INTRODUCED
 from market import codec
 from market.errors import PeerFault
-from node.peer_exchange import PeerExchange, pack_peers, parse_peers
+from node.peer_budgets import PEERS_RATE
+from node.peer_exchange import FIRST_WAIT_S, PeerExchange, pack_peers, parse_peers
+from node.ports import PeerInfo
 from node.wire import PROTOCOL_PEERS
+from tests.fakes.desks import RecordingNetwork
 from tests.fakes.memory_network import MemoryNetwork, MemoryWorld
 
 KEY = b"k" * 32
@@ -82,6 +85,17 @@ async def test_a_peer_that_answers_nonsense_is_penalised(autojump_clock: trio.te
                     await trio.sleep(1)
             assert connected(node) == 0
             nursery.cancel_scope.cancel()
+
+
+async def test_whoever_asks_too_often_is_named_nobody(autojump_clock: trio.testing.MockClock) -> None:
+    network = RecordingNetwork()
+    network.known = [PeerInfo(key=KEY, peer_id="x", addresses=("/ip4/10.0.0.1/tcp/1",), rtt_us=1)]
+    PeerExchange(network).register()  # type: ignore[arg-type]
+    named = [len(await network.ask(b"a" * 32, PROTOCOL_PEERS, b"")) for _ in range(200)]
+    assert sum(named) == PEERS_RATE.burst
+    for _ in range(60):  # an honest node's pace
+        assert len(await network.ask(b"b" * 32, PROTOCOL_PEERS, b"")) == 1
+        await trio.sleep(FIRST_WAIT_S)
 
 
 def connected(node: MemoryNetwork) -> int:

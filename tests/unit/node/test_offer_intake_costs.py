@@ -1,0 +1,174 @@
+"""What records and questions of strangers may cost the listening side of the market."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from market import codec
+from market.records import Offer
+from market.signing import Verified, verify
+from node import admission, wire
+from node.admission import pack_batch
+from node.offer_intake import OfferIntake
+from node.peer_budgets import BOOK_RATE, BOOK_RECORD_RATE, RECORD_RATE
+from node.ports import PeerInfo, Verdict
+from tests.fakes.desks import RecordingNetwork, SetClock
+from tests.fakes.samples import BUYER, NOW, SELLER, an_offer
+
+FORWARDER, OTHER = b"f" * 32, b"o" * 32
+
+
+@pytest.fixture
+def network() -> RecordingNetwork:
+    return RecordingNetwork(BUYER.key)
+
+
+@pytest.fixture
+def intake(network: RecordingNetwork) -> OfferIntake:
+    intake = OfferIntake(network, SetClock())  # type: ignore[arg-type]
+    intake.register()
+    return intake
+
+
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The records whose signatures were checked."""
+    seen: list[bytes] = []
+
+    def note(raw: bytes, kind: Any) -> Verified[Any]:
+        seen.append(raw)
+        return verify(raw, kind)
+
+    monkeypatch.setattr(admission, "verify", note)
+    return seen
+
+
+def offers(first: int = 0, **changes: Any) -> Iterator[Verified[Offer]]:
+    """New versions of one offer, without end."""
+    version = first
+    while True:
+        version += 1
+        yield SELLER.sign(an_offer(version=version, **changes))
+
+
+def a_batch(source: Iterator[Verified[Offer]], count: int = wire.MAX_BATCH_RECORDS) -> bytes:
+    return pack_batch([next(source) for _ in range(count)])
+
+
+def hear(network: RecordingNetwork, message: bytes, forwarder: bytes = FORWARDER) -> Verdict:
+    return network.judges[wire.TOPIC_OFFERS](forwarder, message)
+
+
+async def test_one_forwarder_makes_us_check_no_more_than_its_share(
+    network: RecordingNetwork, intake: OfferIntake, checked: list[bytes], autojump_clock: trio.testing.MockClock
+) -> None:
+    source, seconds = offers(), 5
+    for _ in range(seconds * 10):
+        for _ in range(25):
+            hear(network, a_batch(source))
+        await trio.sleep(0.1)
+    assert len(checked) <= RECORD_RATE.burst + RECORD_RATE.per_second * seconds
+    assert intake.dropped["too_many_records"]
+    assert network.penalties == []
+
+
+async def test_what_one_forwarder_may_not_bring_another_may(
+    network: RecordingNetwork, intake: OfferIntake, autojump_clock: trio.testing.MockClock
+) -> None:
+    source = offers()
+    while hear(network, message := a_batch(source)) is Verdict.ACCEPT:
+        pass
+    assert hear(network, message) is Verdict.POSTPONE
+    assert hear(network, message, OTHER) is Verdict.ACCEPT
+    await trio.sleep(1)
+    assert hear(network, a_batch(source)) is Verdict.ACCEPT
+
+
+async def test_a_network_of_a_thousand_providers_may_post_at_once(
+    network: RecordingNetwork, intake: OfferIntake, autojump_clock: trio.testing.MockClock
+) -> None:
+    source = offers()
+    assert {hear(network, a_batch(source, 1)) for _ in range(1000)} == {Verdict.ACCEPT}
+
+
+async def test_what_was_heard_before_is_free(
+    network: RecordingNetwork, intake: OfferIntake, checked: list[bytes], autojump_clock: trio.testing.MockClock
+) -> None:
+    source = offers()
+    known = [next(source) for _ in range(4)]
+    for _ in range(2000):
+        assert hear(network, pack_batch(known)) is Verdict.ACCEPT
+    assert len(checked) == len(known)
+    assert hear(network, a_batch(source)) is Verdict.ACCEPT
+
+
+async def test_offers_and_bids_share_one_allowance(
+    network: RecordingNetwork, intake: OfferIntake, autojump_clock: trio.testing.MockClock
+) -> None:
+    source = offers()
+    while hear(network, a_batch(source)) is Verdict.ACCEPT:
+        pass
+    unknown = pack_batch([BUYER.sign(an_offer(provider=BUYER.key)) for _ in range(8)])
+    assert network.judges[wire.TOPIC_BIDS](FORWARDER, a_batch(source)) is Verdict.POSTPONE
+    assert network.judges[wire.TOPIC_BIDS](OTHER, unknown) is Verdict.REJECT
+
+
+async def test_books_of_useless_offers_cost_a_bounded_number_of_checks(
+    network: RecordingNetwork, intake: OfferIntake, checked: list[bytes], autojump_clock: trio.testing.MockClock
+) -> None:
+    """As long as our book is empty we ask every second: a peer could show new expired offers each time."""
+    network.known = [PeerInfo(key=FORWARDER, peer_id="x", addresses=(), rtt_us=1)]
+    source, seconds = offers(issued_at=NOW - 100, expires_at=NOW - 1), 10
+    network.answer = lambda *_: codec.pack([a_batch(source, 1) for _ in range(1000)])
+    with trio.move_on_after(seconds):
+        await intake.catch_up_forever()
+    assert BOOK_RECORD_RATE.burst <= len(checked) <= BOOK_RECORD_RATE.burst + BOOK_RECORD_RATE.per_second * seconds
+    assert network.penalties == []
+
+
+async def test_the_book_is_packed_once_a_second(
+    network: RecordingNetwork,
+    intake: OfferIntake,
+    monkeypatch: pytest.MonkeyPatch,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    packed: list[None] = []
+    live = intake.book.live
+
+    def note(now: int) -> Iterator[Verified[Offer]]:
+        packed.append(None)
+        return live(now)
+
+    monkeypatch.setattr(intake.book, "live", note)
+    intake.take(SELLER.sign(an_offer()))
+    for number in range(100):
+        assert len(await network.ask(number.to_bytes(32, "big"), wire.PROTOCOL_BOOK, b"")) == 1
+    assert len(packed) == 1
+    intake.take(SELLER.sign(an_offer(machine="another")))
+    await trio.sleep(1)
+    assert len(await network.ask(OTHER, wire.PROTOCOL_BOOK, b"")) == 2
+
+
+async def test_a_book_that_was_empty_a_moment_ago_is_not_shown_again(
+    network: RecordingNetwork, intake: OfferIntake, autojump_clock: trio.testing.MockClock
+) -> None:
+    assert await network.ask(OTHER, wire.PROTOCOL_BOOK, b"") == []
+    intake.take(SELLER.sign(an_offer()))
+    assert len(await network.ask(OTHER, wire.PROTOCOL_BOOK, b"")) == 1
+
+
+async def test_whoever_asks_too_often_is_shown_an_empty_book(
+    network: RecordingNetwork, intake: OfferIntake, autojump_clock: trio.testing.MockClock
+) -> None:
+    intake.take(SELLER.sign(an_offer()))
+    shown = [len(await network.ask(FORWARDER, wire.PROTOCOL_BOOK, b"")) for _ in range(200)]
+    assert sum(shown) == BOOK_RATE.burst
+    assert network.penalties == []
+    for _ in range(60):  # an honest newcomer's pace
+        assert len(await network.ask(OTHER, wire.PROTOCOL_BOOK, b"")) == 1
+        await trio.sleep(1)
