@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 import trio
@@ -275,11 +276,10 @@ async def test_a_flood_of_pings(victim: Libp2pNetwork, honest: Libp2pNetwork, at
 async def test_streams_reset_as_soon_as_they_are_open(
     victim: Libp2pNetwork, honest: Libp2pNetwork, attacker: HostilePeer
 ) -> None:
-    for _ in range(300):
-        stream = await attacker.open(HOLD)
-        await stream.reset()
-        if not attacker.host.connections.is_connected(victim.key):
-            break
+    with suppress(ChannelBroken):  # the victim may hang up at any moment
+        for _ in range(300):
+            stream = await attacker.open(HOLD)
+            await stream.reset()
     await still_serves(victim, honest)
 
 
