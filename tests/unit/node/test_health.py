@@ -1,0 +1,125 @@
+"""The doctor's lines: what is wrong, how bad it is, and what to do about it."""
+
+from __future__ import annotations
+
+import random
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trio.testing import MockClock
+
+from ledger.voucher import SessionKey
+from node import health
+from node.config import NodeConfig
+from node.control import Check
+from node.health import health_checks
+from node.offer_intake import OfferIntake
+from node.ports import PeerInfo
+from node.trading import World
+from tests.fakes.desks import RecordingNetwork
+from tests.fakes.memory_chain import MemoryChain
+from tests.fakes.memory_journal import MemoryJournal
+from tests.fakes.samples import BUYER, an_offer, offered_by
+from tests.simulation.marketplace import SimulatedClock
+
+Usage = namedtuple("Usage", "total used free")
+
+
+class Patient:
+    """A node to be examined."""
+
+    def __init__(self, home: Path, *, tokens: int = 5, gas: int = 5, skew_ms: int = 0) -> None:
+        self.home, self.network = home, RecordingNetwork(BUYER.key)
+        self.network.known = [PeerInfo(key=BUYER.key, peer_id="x", addresses=(), rtt_us=1)]
+        clock, chain, wallet = SimulatedClock(skew_ms), MemoryChain(SimulatedClock()), SessionKey(b"w" * 32)
+        self.intake = OfferIntake(self.network, SimulatedClock())
+        self.intake.take(offered_by(BUYER, issued_at=an_offer().issued_at))
+        chain.mint(wallet.address, tokens)
+        if gas:
+            chain.give_gas(wallet.address, gas)
+        self.chain = chain.view(wallet.address)
+        self.world = World(
+            network=self.network,
+            journal=MemoryJournal(),
+            chain=self.chain,
+            clock=clock,
+            rng=random.Random(1),
+            signer=BUYER,
+            session_key=SessionKey(b"k" * 32),
+            wallet=wallet,
+            folder=home,
+        )
+
+    async def examine(self, **config: Any) -> dict[str, Check]:
+        plain = NodeConfig(home=self.home, name="n", api_socket=self.home / "api", **config)
+        checks = await health_checks(plain, self.network, self.intake, self.world, None)
+        assert all(check["fix"] for check in checks if not check["ok"] or check["warning"]), "a fault without a remedy"
+        assert not any(check["fix"] for check in checks if check["ok"] and not check["warning"])
+        return {check["name"]: check for check in checks}
+
+
+def state(check: Check) -> str:
+    return "fault" if not check["ok"] else "warning" if check["warning"] else "well"
+
+
+@pytest.fixture(autouse=True)
+def a_roomy_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health.shutil, "disk_usage", lambda _path: Usage(1 << 40, 0, 1 << 40))
+
+
+async def test_a_healthy_node_has_nothing_to_mend(autojump_clock: MockClock, tmp_path: Path):
+    checks = await Patient(tmp_path).examine()
+    assert list(checks) == ["peers", "market", "disk", "chain", "clock", "gas", "tokens"]
+    assert {state(check) for check in checks.values()} == {"well"}
+
+
+async def test_a_node_alone_is_ill_unless_it_is_the_introducer(autojump_clock: MockClock, tmp_path: Path):
+    patient = Patient(tmp_path)
+    patient.network.known = []
+    assert state((await patient.examine())["peers"]) == "fault"
+    assert state((await patient.examine(introducer=True))["peers"]) == "well"
+
+
+async def test_an_empty_market_is_worth_a_look(autojump_clock: MockClock, tmp_path: Path):
+    patient = Patient(tmp_path)
+    patient.intake.book.drop_expired(2**53)
+    assert state((await patient.examine())["market"]) == "warning"
+
+
+async def test_a_full_disk_is_a_fault(autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(health.shutil, "disk_usage", lambda _path: Usage(1 << 40, 0, 1 << 30))
+    checks = await Patient(tmp_path).examine()
+    assert state(checks["disk"]) == "fault"
+    assert str(tmp_path) in checks["disk"]["fix"]
+
+
+async def test_a_chain_that_is_away_is_a_fault_and_the_rest_is_still_told(autojump_clock: MockClock, tmp_path: Path):
+    patient = Patient(tmp_path)
+    patient.chain.offline = True
+    checks = await patient.examine()
+    assert state(checks["chain"]) == "fault"
+    assert set(checks) == {"peers", "market", "disk", "chain"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "found"),
+    [
+        ({"gas": 0}, "gas", "fault"),
+        ({"tokens": 0}, "tokens", "warning"),
+        ({"skew_ms": 121_000}, "clock", "warning"),
+        ({"skew_ms": -121_000}, "clock", "warning"),
+        ({"skew_ms": 100_000}, "clock", "well"),
+    ],
+)
+async def test_what_the_chain_says_of_us(
+    autojump_clock: MockClock, tmp_path: Path, changes: dict[str, int], name: str, found: str
+):
+    assert state((await Patient(tmp_path, **changes).examine())[name]) == found
+
+
+async def test_a_node_without_a_chain_is_not_asked_about_it(autojump_clock: MockClock, tmp_path: Path):
+    patient = Patient(tmp_path)
+    patient.world = None  # type: ignore[assignment]
+    assert list(await patient.examine()) == ["peers", "market", "disk"]
