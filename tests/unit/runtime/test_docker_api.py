@@ -10,10 +10,10 @@ import pytest
 import trio
 
 from market.errors import InvalidRequest, Unavailable
-from runtime.docker_api import DockerApi, connect, one_line
+from runtime.docker_api import DockerApi, _knock, connect, one_line
 
 
-async def refusal(url: str) -> Unavailable | InvalidRequest:
+async def refusal(url: str | None) -> Unavailable | InvalidRequest:
     with pytest.raises((Unavailable, InvalidRequest)) as refused:
         async with connect(url):
             pass
@@ -21,17 +21,38 @@ async def refusal(url: str) -> Unavailable | InvalidRequest:
     return refused.value
 
 
-async def test_no_engine_names_the_command_that_installs_one(tmp_path: Path) -> None:
-    error = await refusal(f"unix://{tmp_path}/docker.sock")
-    assert error.code == "engine_missing"
-    assert "apt-get install" in error.fix
+def test_no_engine_names_the_command_that_installs_one(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable) as missing:
+        _knock(f"{tmp_path}/docker.sock", "")
+    assert missing.value.code == "engine_missing"
+    assert "apt-get install" in missing.value.fix
 
 
-async def test_a_dead_engine_names_the_command_that_starts_it(tmp_path: Path) -> None:
+def test_a_dead_engine_names_the_command_that_starts_it(tmp_path: Path) -> None:
+    leave_socket(tmp_path)
+    with pytest.raises(Unavailable) as dead:
+        _knock(f"{tmp_path}/docker.sock", "")
+    assert (dead.value.code, dead.value.fix) == ("engine_stopped", "sudo service docker start")
+
+
+@pytest.mark.parametrize("dead", [True, False])
+async def test_an_engine_that_was_named_is_not_called_uninstalled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dead: bool
+) -> None:
+    url = f"unix://{tmp_path}/docker.sock"
+    if dead:
+        leave_socket(tmp_path)
+    error = await refusal(url)
+    assert error.message == f"the container engine at {url} does not answer"
+    assert "DOCKER_HOST" in error.fix
+    monkeypatch.setenv("DOCKER_HOST", url)
+    assert (await refusal(None)).message == error.message
+
+
+def leave_socket(folder: Path) -> None:
+    """As an engine that was killed does."""
     with socket.socket(socket.AF_UNIX) as left_behind:
-        left_behind.bind(str(tmp_path / "docker.sock"))
-    error = await refusal(f"unix://{tmp_path}/docker.sock")
-    assert (error.code, error.fix) == ("engine_stopped", "sudo service docker start")
+        left_behind.bind(str(folder / "docker.sock"))
 
 
 async def test_an_engine_elsewhere_is_refused() -> None:
