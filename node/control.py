@@ -33,8 +33,10 @@ JOB_EVENTS = (
     "leased",
     "funded",
     "preparing",
+    "waiting",
     "running",
     "paid",
+    "deadline_passed",
     "exited",
     "outputs",
     "settled",
@@ -59,6 +61,77 @@ class PriceView(TypedDict):
 
     hourly: str
     nano_per_gpu_second: int
+
+
+class PeerView(TypedDict):
+    """A connected peer."""
+
+    key: str
+    peer_id: str
+    addresses: list[str]
+    rtt_ms: float
+
+
+class JobCounts(TypedDict):
+    """How many jobs this node bought, and how many of them are not over."""
+
+    active: int
+    total: int
+
+
+class ChainView(TypedDict):
+    """The chain the node settles on; ``head`` is the newest block's number, null while it does not answer."""
+
+    chain_id: int
+    escrow: str
+    token: str
+    account: str
+    head: int | None
+    reachable: bool
+
+
+class LeaseLine(TypedDict):
+    """A lease this node works for. ``slots`` are the numbers of the slots it has."""
+
+    lease: str
+    requester: str
+    stage: str
+    image: str
+    slots: list[int]
+    paid: Money
+    price: PriceView
+
+
+class ProviderView(TypedDict):
+    """What the node sells. ``earned`` is what vouchers promise it, over all lanes and their whole life."""
+
+    paused: bool
+    machine: str
+    gpu: str
+    price: PriceView
+    total_slots: int
+    free_slots: int
+    earned: Money
+    leases: list[LeaseLine]
+
+
+class StatusView(TypedDict):
+    """The node at a glance. ``dropped`` counts gossip that was not believed, by reason; ``chain`` and ``provider`` are
+    null for a node without one."""
+
+    version: str
+    name: str
+    key: str
+    peer_id: str
+    roles: list[str]
+    started_at: str
+    addresses: list[str]
+    peers: list[PeerView]
+    offers: int
+    dropped: dict[str, int]
+    jobs: JobCounts
+    chain: ChainView | None
+    provider: ProviderView | None
 
 
 class OfferView(TypedDict, total=False):
@@ -132,7 +205,12 @@ class EvidenceView(TypedDict):
 
 
 class ReceiptView(TypedDict, total=False):
-    """What was used and paid. ``paid + refunded = deposited`` once ``settled``, as confirmed by the chain."""
+    """What one job used and paid: ``amount`` is what was vouched for.
+
+    ``deposited``, ``paid`` and ``refunded`` are the job's own share of its lane: ``paid + refunded = deposited`` once
+    ``settled``, as confirmed by the chain. ``reclaimed``: the payer's exit took home what had been vouched and was not
+    drawn.
+    """
 
     receipt: str
     job: str
@@ -179,6 +257,14 @@ class WalletView(TypedDict):
     lanes: list[LaneView]
 
 
+class LaneExit(TypedDict):
+    """Taking unspent money out of a lane: ``exit_at`` is when it can be finished, null once it is ``finished``."""
+
+    transaction: str | None
+    exit_at: str | None
+    finished: bool
+
+
 class Check(TypedDict):
     """One line of ``doctor``. ``ok`` is False only when the node cannot do its work; ``warning`` needs a look."""
 
@@ -202,9 +288,7 @@ class NodeControl(Protocol):
     whoever leaves one early must close it in its own task."""
 
     async def status(self) -> Json:
-        """``{version, name, key, peer_id, roles, started_at, addresses, peers: [{key, peer_id, addresses, rtt_ms}],
-        offers, jobs: {active, total}, chain: None | {chain_id, escrow, token, account, head, reachable},
-        provider: None | {paused, machine, gpu, price, total_slots, free_slots, earned, leases: [...]}}``."""
+        """A :class:`StatusView`."""
         ...
 
     async def offers(self, query: Json) -> list[OfferView]:
@@ -229,8 +313,8 @@ class NodeControl(Protocol):
 
     async def job(self, job: str) -> JobView: ...
     def job_events(self, job: str, *, after: int = 0) -> AsyncIterator[Json]:
-        """Events ``{seq, time, type, ...}`` with ``seq > after``, old ones first, then live ones. Ends after a
-        terminal event. ``seq`` is dense from 1 for each job and survives a restart."""
+        """Events ``{seq, time, type, ...}`` of :mod:`node.job_events` with ``seq > after``, old ones first, then live
+        ones. Ends after a terminal event. ``seq`` is dense from 1 for each job and survives a restart."""
         ...
 
     def logs(self, job: str, *, offset: int = 0, follow: bool = False) -> AsyncIterator[LogPiece]:
@@ -241,8 +325,8 @@ class NodeControl(Protocol):
     async def receipts(self, job: str | None = None) -> list[ReceiptView]: ...
     async def wallet(self) -> WalletView: ...
     async def exit_lane(self, payee: str) -> Json:
-        """Start (or, once its delay is over, finish) taking unspent money out of a lane; returns
-        ``{"transaction", "exit_at", "finished"}``."""
+        """Start (or, once its delay is over, finish) taking unspent money out of a lane; returns a
+        :class:`LaneExit`."""
         ...
 
     async def doctor(self) -> list[Check]: ...

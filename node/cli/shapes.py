@@ -1,0 +1,144 @@
+"""What each command prints with ``--json``: shapes for the reference in docs/json.md. Nothing runs through here."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+from node.control import (
+    Check,
+    JobView,
+    LaneExit,
+    OfferView,
+    ProviderView,
+    ReceiptView,
+    StatusView,
+    WalletView,
+)
+
+
+class ErrorView(TypedDict, total=False):
+    """What any command prints instead, with the exit code that belongs to ``code``. ``problems`` is there for job files
+    only: one entry for each mistake, with ``code``, ``path``, ``message``, ``fix``, and ``line``, ``column`` and
+    ``length``, or ``flag``."""
+
+    code: str
+    message: str
+    fix: str
+    where: str
+    retryable: bool
+    problems: list[Any]
+
+
+class ErrorAnswer(TypedDict):
+    """The document that holds an error."""
+
+    error: ErrorView
+
+
+class Stopped(TypedDict):
+    """The node's process has ended."""
+
+    stopping: bool
+    stopped: bool
+
+
+class SubmittedJob(TypedDict):
+    """With ``--detach``."""
+
+    job: str
+
+
+class LogLine(TypedDict):
+    """A piece of the job's output: byte position in the whole log, and the bytes as base64. ``type`` is ``log``."""
+
+    type: str
+    offset: int
+    data: str
+
+
+class DemoLine(TypedDict, total=False):
+    """One step or check of the demo, or event of its job. The last has the type ``verdict``: ``ok`` is the result."""
+
+    type: str
+    ok: bool
+    text: str
+    seconds: float
+
+
+class WrittenFile(TypedDict):
+    """The job file that was written."""
+
+    file: str
+
+
+class Validated(TypedDict):
+    """A job file without mistakes. ``request`` is what the node would be sent; ``notes`` are no mistakes."""
+
+    file: str
+    valid: bool
+    request: dict[str, Any]
+    notes: list[str]
+
+
+class NewWallet(TypedDict):
+    """A wallet that was made or brought."""
+
+    account: str
+    file: str
+
+
+class Setting(TypedDict):
+    """A value in use; ``source`` is ``file``, a variable's name or ``default``."""
+
+    key: str
+    value: Any
+    source: str
+
+
+class ConfigAnswer(TypedDict):
+    """The configuration."""
+
+    home: str
+    settings: list[Setting]
+
+
+class VersionAnswer(TypedDict):
+    """The program and its interpreter."""
+
+    version: str
+    python: str
+
+
+class Lines(TypedDict):
+    """A stand-in: events of a job, one object per line (see *Events*), with :class:`LogLine` between them."""
+
+
+PRINTED: dict[str, tuple[object, str]] = {
+    "up": (None, "nothing on stdout; the node's log goes to stderr"),
+    "down": (Stopped, ""),
+    "status": (StatusView, ""),
+    "demo": (DemoLine, "one object per line"),
+    "doctor": (list[Check], ""),
+    "run": (Lines, "with `--detach`: `SubmittedJob`"),
+    "submit": (Lines, "with `--detach`: `SubmittedJob`"),
+    "ps": (list[JobView], "newest first"),
+    "show": (JobView, ""),
+    "logs": (LogLine, "one object per line"),
+    "cancel": (list[JobView], ""),
+    "job init": (WrittenFile, ""),
+    "job validate": (Validated, ""),
+    "offers": (list[OfferView], "cheapest first"),
+    "provider pause": (ProviderView, ""),
+    "provider resume": (ProviderView, ""),
+    "provider status": (ProviderView, ""),
+    "wallet create": (NewWallet, ""),
+    "wallet import": (NewWallet, ""),
+    "wallet show": (WalletView, "without a running node: `account` only; so does `wallet` alone"),
+    "wallet exit": (LaneExit, ""),
+    "receipts": (list[ReceiptView], "with `show`: one"),
+    "config": (ConfigAnswer, ""),
+    "version": (VersionAnswer, ""),
+}
+"""Command → what it prints, and a remark."""
+EXTRA = (SubmittedJob, LogLine, ErrorAnswer)
+"""Shapes that no command's own entry names."""

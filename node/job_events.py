@@ -1,0 +1,201 @@
+"""What happens to a job, event by event: the shapes of what ``job_events`` yields and ``cfab run --json`` prints.
+
+Every event also has ``seq`` (dense from 1 for each job), ``time`` (RFC 3339, UTC) and ``type``, its name here. Fields
+and types of events are only ever added; a reader skips what it does not know.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+from node.control import Money, PriceView, TransactionView
+
+
+class RejectedRule(TypedDict):
+    """How many offers break a rule, and how many break no other."""
+
+    rule: str
+    fails: int
+    only: int
+
+
+class ClosestChange(TypedDict):
+    """The smallest change of the job that would let one more offer match."""
+
+    rule: str
+    field: str
+    value: Any
+
+
+class CandidateView(TypedDict):
+    """An offer that fits. ``expected_cost`` is what the whole duration would cost."""
+
+    rank: int
+    provider: str
+    machine: str
+    gpu: str
+    simulated: bool
+    price: PriceView
+    expected_cost: Money
+
+
+class Queued(TypedDict):
+    """The job is in the journal: it survives a restart from here on."""
+
+
+class Matching(TypedDict, total=False):
+    """The offers were compared with the job. ``transcript`` is the digest of what was compared."""
+
+    offers: int
+    matches: int
+    transcript: str
+    rejected: list[RejectedRule]
+    closest: list[ClosestChange]
+    candidates: list[CandidateView]
+
+
+class Refused(TypedDict):
+    """A provider did not grant a lease; the next one is asked."""
+
+    provider: str
+    reason: str
+    detail: str
+
+
+class Leased(TypedDict):
+    """A provider granted a lease. ``cap`` is the most it can cost; ``exposure`` bounds what either side can lose by the
+    other's fault, as does ``cap``."""
+
+    lease: str
+    provider: str
+    machine: str
+    gpu: str
+    price: PriceView
+    cap: Money
+    exposure: Money
+
+
+class Funded(TypedDict):
+    """What the job can cost is set aside. ``transaction`` is null when the lane still held enough."""
+
+    transaction: str | None
+    amount: Money
+
+
+class Preparing(TypedDict):
+    """The provider has the inputs."""
+
+    detail: str
+
+
+class Waiting(TypedDict, total=False):
+    """Something is out of reach, such as the chain or the provider; it is tried again."""
+
+    duty: str
+    detail: str
+
+
+class Running(TypedDict):
+    """The container is up."""
+
+    started_at: str
+
+
+class Paid(TypedDict):
+    """A usage report was answered with a voucher. ``amount`` and ``gpu_ms`` are cumulative."""
+
+    sequence: int
+    gpu_ms: int
+    amount: Money
+    final: bool
+
+
+class DeadlinePassed(TypedDict):
+    """The lease came to the end of a time it had for something."""
+
+
+class Exited(TypedDict):
+    """The program ended, or was ended. ``exit_code`` is -1 where there is none."""
+
+    reason: str
+    exit_code: int
+
+
+class Outputs(TypedDict):
+    """Outputs were fetched. ``files`` names the first of ``count``; ``bytes`` is their content. ``missing`` are paths
+    the job did not make; ``problems`` says what could not be written and where the archive is kept instead."""
+
+    files: list[str]
+    count: int
+    bytes: int
+    to: list[str]
+    missing: list[str]
+    problems: list[str]
+
+
+class LaneTotalsView(TypedDict):
+    """A payment lane over its whole life and all its jobs, as the chain has it."""
+
+    deposited: Money
+    paid: Money
+    refunded: Money
+    held: Money
+    adds_up: bool
+
+
+class Settled(TypedDict, total=False):
+    """The chain has this job's money where it belongs: ``deposited = paid + refunded``, the job's own share.
+
+    ``reclaimed``: the payer's exit took home what had been ``vouched`` and was not drawn. ``lane`` is absent when the
+    chain's log could not be read.
+    """
+
+    transaction: str | None
+    deposited: Money
+    paid: Money
+    refunded: Money
+    vouched: Money
+    reclaimed: bool
+    transactions: list[TransactionView]
+    lane: LaneTotalsView
+
+
+class Succeeded(TypedDict):
+    """The program ended with 0. Terminal."""
+
+    exit_code: int
+
+
+class Failed(TypedDict, total=False):
+    """The job failed. ``code`` ``"exit"`` means the program itself did; ``fix`` is what to do. Terminal."""
+
+    code: str
+    message: str
+    fix: str
+    retryable: bool
+    exit_code: int
+
+
+class Cancelled(TypedDict):
+    """The job was stopped by its owner. Terminal."""
+
+
+EVENTS: dict[str, type] = {
+    "queued": Queued,
+    "matching": Matching,
+    "refused": Refused,
+    "leased": Leased,
+    "funded": Funded,
+    "preparing": Preparing,
+    "waiting": Waiting,
+    "running": Running,
+    "paid": Paid,
+    "deadline_passed": DeadlinePassed,
+    "exited": Exited,
+    "outputs": Outputs,
+    "settled": Settled,
+    "succeeded": Succeeded,
+    "failed": Failed,
+    "cancelled": Cancelled,
+}
+"""Type → its own fields, in the order in which they usually come."""
