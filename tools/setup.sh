@@ -149,3 +149,4 @@ if [ "${1:-demo}" = test ]; then
     prepare_compiler
     prepare_node
 fi
+say ready "cfab is in .venv/bin; to have it on the PATH: export PATH=\"$PWD/.venv/bin:\$PATH\""
