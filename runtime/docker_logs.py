@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from math import inf
 from pathlib import Path
 
@@ -21,7 +22,7 @@ import docker.errors
 import trio
 
 from market.errors import Unavailable
-from runtime.docker_api import QUIET_S, DockerApi
+from runtime.docker_api import CHUNK, QUIET_S, DockerApi
 from runtime.log_frames import LogReader, OutputReader, first_entry_time
 from runtime.log_spool import LogSpool, notice, read_bytes, read_state
 from runtime.ports import ContainerState, LogChunk
@@ -31,8 +32,11 @@ _FIRST_RETRY_S = 0.5
 _LAST_RETRY_S = 4.0
 _EXIT_PATIENCE_S = 5.0
 _EXIT_LOOK_S = 0.05
+_WRITE_EVERY_S = 0.02
+"""Output that comes in crumbs is written and announced this often; after a silence, at once."""
 _FIRST_ENTRY_EVERY_S = 0.25
 _FIRST_ENTRY_TIMEOUT_S = 1.0
+_FIRST_ENTRY_LOOK_S = 0.02
 STALL_S = 5.0
 """How long one write to the spool may hold a job up before we stop listening to it."""
 _STREAMS = {"stdout": 1, "stderr": 1}
@@ -128,12 +132,17 @@ class LogCopier:
             listener()
         return not scope.cancelled_caught
 
-    async def _first_entry(self) -> bytes:
-        """The time of the first entry in the engine's log; empty while there is none. Half a line is none yet."""
-        what = {"follow": 0, "timestamps": 1, **_STREAMS}
+    async def _first_entry(self, *, whole_line: bool) -> bytes:
+        """The time of the first entry in the engine's log, which may come a moment after the line itself; empty while
+        there is none, because half a line is no entry yet."""
+        path, what = f"/containers/{self._container}/logs", {"follow": 0, "timestamps": 1, **_STREAMS}
+        first = b""
         with trio.move_on_after(_FIRST_ENTRY_TIMEOUT_S), suppress(docker.errors.APIError, Unavailable):
-            return await self._api.consume(f"/containers/{self._container}/logs", what, _first_entry_of)
-        return b""
+            first = await self._api.consume(path, what, _first_entry_of)
+            while whole_line and not first:
+                await trio.sleep(_FIRST_ENTRY_LOOK_S)
+                first = await self._api.consume(path, what, _first_entry_of)
+        return first
 
     async def _copy_log(self, state: State, last_words: Callable[[], str]) -> bool:
         """Copy from the engine's log where the spool ends. Whether all is copied that there will ever be."""
@@ -193,44 +202,51 @@ class _Ear:
     """Writes what a job's streams give to its spool. :meth:`hear` lives in a thread; ``scope`` ends the listening."""
 
     def __init__(
-        self, feed: LogFeed, cap: int, scope: trio.CancelScope, first_entry: Callable[[], Awaitable[bytes]]
+        self, feed: LogFeed, cap: int, scope: trio.CancelScope, first_entry: Callable[..., Awaitable[bytes]]
     ) -> None:
         self._feed = feed
         self._cap = cap
         self._scope = scope
         self._first_entry = first_entry
         self._token = trio.lowlevel.current_trio_token()
-        self._asked = self._held_since = -inf
+        self._pending = b""
+        self._asked = self._held_since = self._wrote = -inf
 
     def hear(self, chunks: Iterator[bytes]) -> None:
         spool = LogSpool(self._feed.log, cap=self._cap)
         try:
             reader = OutputReader(spool.state.position)
             for chunk in chunks:
-                self._write(spool, self._taken(reader, chunk), reader)
+                self._take(reader, chunk, time.monotonic())
+                if not chunk or len(self._pending) >= CHUNK or time.monotonic() - self._wrote >= _WRITE_EVERY_S:
+                    self._write(spool, reader)
                 if spool.state.truncated:
                     return
-            self._write(spool, reader.release(), reader)
+            self._pending += reader.release()
+            self._write(spool, reader)
         finally:
             spool.close()
 
-    def _taken(self, reader: OutputReader, chunk: bytes) -> bytes:
-        now = time.monotonic()
+    def _take(self, reader: OutputReader, chunk: bytes, now: float) -> None:
         if not reader.holds:
             self._held_since = now
-        data = reader.feed(chunk, _now())
+        self._pending += reader.feed(chunk, _now())
         if not chunk or now - self._held_since >= QUIET_S:
-            data, self._held_since = data + reader.release(), now
-        return data
+            self._pending += reader.release()
+            self._held_since = now
 
-    def _write(self, spool: LogSpool, data: bytes, reader: OutputReader) -> None:
-        if not data:
+    def _write(self, spool: LogSpool, reader: OutputReader) -> None:
+        if not self._pending:
             return
-        now = time.monotonic()
-        if not reader.first and now - self._asked >= _FIRST_ENTRY_EVERY_S:
-            self._asked, reader.first = now, trio.from_thread.run(self._first_entry)
+        self._wrote = time.monotonic()
+        if not reader.first and self._wrote - self._asked >= _FIRST_ENTRY_EVERY_S:
+            self._asked, reader.first = (
+                self._wrote,
+                trio.from_thread.run(partial(self._first_entry, whole_line=b"\n" in self._pending)),
+            )
         self._token.run_sync_soon(_expire, self._scope, STALL_S)
-        spool.append(data, reader.position)
+        spool.append(self._pending, reader.position)
+        self._pending = b""
         self._token.run_sync_soon(_expire, self._scope, inf)
         self._token.run_sync_soon(self._feed.notify)
 
