@@ -13,7 +13,7 @@ import trio
 
 from ledger.payee import Payee
 from ledger.ports import LaneKey
-from market.errors import Unavailable
+from market.errors import InvalidRequest, Unavailable
 from market.lease import ContainerExited, is_legal
 from market.records import ExitReason
 from node.ports import Clock
@@ -40,7 +40,8 @@ class LaneGuard:
             for lane in self.lanes_at_stake():
                 try:
                     await self.look(lane)
-                except Unavailable as error:
+                except (Unavailable, InvalidRequest) as error:
+                    # A wallet without gas is the owner's to fill; a payer's exit must not take the node down with it.
                     log.warning("lane of payer %s could not be checked: %s", lane.payer.hex()[:8], error)
             await trio.sleep(pause)
 
@@ -54,6 +55,7 @@ class LaneGuard:
 
         Raises:
             Unavailable: the chain does not answer.
+            InvalidRequest: our wallet cannot pay for the redemption.
         """
         found = await self._payee.lane_on_chain(lane)
         if not found.exit_at:
