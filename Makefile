@@ -7,7 +7,7 @@ PACKAGES := market ledger runtime bootstrap node
 PYTHON_PATHS := $(PACKAGES) tests examples tools/ask_engine.py
 
 # Tests that share one engine or start several nodes run one after the other; all others use both cores.
-SERIAL := docker or processes or gpu
+SERIAL := docker or processes or gpu or interop
 PYTEST := $(BIN)/pytest -q
 PARALLEL := -n 2 --dist loadfile
 
