@@ -128,6 +128,32 @@ def test_the_tolerance_is_granted_once_and_not_with_every_report():
     assert chain.gpu_ms == SLOTS * (now - NOW + CLOCK_TOLERANCE_MS)
 
 
+def test_our_stopwatch_stops_soon_after_the_job_has_ended_here():
+    """A provider has a whole deadline to send reports in; the time until then is not running time."""
+    ended = a_state(stage=Stage.ENDING, since=NOW + 5_000)
+    longest = SLOTS * (5_000 + TERMS.tick_ms + TERMS.grace_ms + CLOCK_TOLERANCE_MS)
+    chain = replace(CHAIN, gpu_ms=longest - 1_000)
+    assert judge(signed(chain, longest), chain, NOW + 60_000, ended) is None
+    assert judge(signed(chain, longest + 1), chain, NOW + 60_000, ended) is ReportRefusal.OVER_METERED
+    assert judge(signed(chain, longest + 1), chain, NOW + 60_000) is None
+
+
+def test_no_report_asks_for_more_than_may_run_unpaid():
+    step = SLOTS * (TERMS.tick_ms + TERMS.grace_ms + CLOCK_TOLERANCE_MS)
+    assert judge(signed(CHAIN, step), CHAIN, NOW + 60_000) is None
+    assert judge(signed(CHAIN, step + 1), CHAIN, NOW + 60_000) is ReportRefusal.OVER_METERED
+
+
+def test_a_provider_asks_for_its_downtime_piece_by_piece():
+    step = SLOTS * (TERMS.tick_ms + TERMS.grace_ms)
+    chain, now, asked = CHAIN, NOW + 100_000, []
+    for _ in range(3):
+        report = write_report(a_state(), provider=SELLER.key, lease_id=LEASE, chain=chain, now=now)
+        asked.append(report.gpu_ms)
+        chain = extend(chain, SELLER.sign(report), now)
+    assert asked == [step, 2 * step, 3 * step]
+
+
 def test_a_first_report_claims_no_more_than_the_time_since_funding():
     most = SLOTS * (10_000 + CLOCK_TOLERANCE_MS)
     assert judge(signed(ReportChain(), most), ReportChain(), NOW) is None

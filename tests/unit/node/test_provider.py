@@ -61,6 +61,20 @@ async def test_the_same_award_is_answered_with_the_same_lease():
         assert len(seller.desk.boards) == 1
 
 
+async def test_the_same_award_sent_many_times_at_once_is_one_lease():
+    async with a_seller() as seller:
+        award, answers = seller.award(), []
+
+        async def send() -> None:
+            answers.append(await seller.answer(award))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(send)
+        assert all(answer == answers[0] for answer in answers)
+        assert seller.machine.inventory.free_slots == 1
+
+
 async def test_another_award_on_the_same_bid_is_answered_with_the_lease_there_is():
     async with a_seller() as seller:
         first = await seller.answer(seller.award())
