@@ -45,11 +45,12 @@ def test_a_payer_that_leaves_pays_what_it_signed_and_gets_no_more_work(after_s: 
     assert seen.spent == seen.earned + seen.lane.balance - seen.lane.claimed
 
 
-def test_a_provider_that_cannot_pay_for_gas_loses_the_money_and_not_its_node():
+def test_a_provider_that_cannot_pay_for_gas_goes_on():
+    """What it holds is paid only because this payer closes the lane fairly; its node must live either way."""
     seen = play(leave(7, gas=False), job=JobScript(duration_ms=LONG))
-    assert seen.free_slots == 1
-    assert seen.containers == 0
-    assert seen.earned == 0
+    assert seen.stages <= OVER
+    assert (seen.containers, seen.free_slots) == (0, 1)
+    assert seen.spent == seen.earned
 
 
 def test_lanes_without_a_stake_are_not_asked_about():
