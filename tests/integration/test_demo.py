@@ -77,7 +77,7 @@ def test_a_killed_provider_costs_nobody_money():
         assert [line["process"] for line in run.all("died")] == ["north"]
         assert run.all("failed")
         # The dead cannot redeem, so what it was promised went back with the rest, once the exit delay was over.
-        assert run.checks("chain: deposited 0.050001 = paid 0.000000 + refunded 0.050001") == [True]
+        assert run.checks("chain: deposited 0.050000 = paid 0.000000 + refunded 0.050000") == [True]
         assert run.checks("wallets") == [True, True]
         assert run.checks("clean: had to remove") == [False]
         assert run.alive() == []
@@ -91,9 +91,9 @@ def test_a_killed_requester_still_pays_what_it_promised():
         run.kill("requester")
         assert run.finish() != 0
         promised = max(line["amount"]["units"] for line in run.all("paid"))
-        assert run.checks(f"chain: deposited 0.050001 = paid 0.{promised:06d} + refunded 0.000000") == [True]
+        assert run.checks(f"chain: deposited 0.050000 = paid 0.{promised:06d} + refunded 0.000000") == [True]
         assert run.checks("wallets") == [True, True]
-        assert len(run.checks(f"chain: 0.{50001 - promised:06d} is still held")) == 1
+        assert len(run.checks(f"chain: 0.{50000 - promised:06d} is still held")) == 1
         assert run.alive() == []
         assert run.left_in_engine() == []
 
