@@ -50,6 +50,6 @@ def _print(check: Check) -> None:
     import sys
 
     kind = "fail" if not check["ok"] else "warn" if check["warning"] else "ok"
-    print(f"{mark(kind, stream=sys.stdout)} {safe(check['name']):<10} {safe(check['detail'])}")
+    print(f"{mark(kind, stream=sys.stdout)} {safe(check['name']):<11} {safe(check['detail'])}")
     if kind != "ok" and check["fix"]:
-        print(f"  {'fix:':<10} {safe(check['fix'])}")
+        print(f"  {'fix:':<11} {safe(check['fix'])}")

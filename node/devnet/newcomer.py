@@ -40,7 +40,7 @@ def welcome(market: LocalMarket) -> tuple[str, ...]:
         f"  cfab submit {market.folder}/job/job.yaml",
         "a node of your own, requester or provider, from another terminal:",
         f"  {path} CFAB_HOME=$HOME/cfab-newcomer",
-        f"  mkdir -m 700 $CFAB_HOME && cp {file} $CFAB_HOME/config.toml",
+        f"  mkdir -p -m 700 $CFAB_HOME && cp {file} $CFAB_HOME/config.toml",
         "  cfab wallet create           # prints its ACCOUNT",
         "  cfab demo --fund ACCOUNT     # test tokens and gas, good on this market only",
         "  cfab up                      # or 'cfab up --provide', to sell one CPU slot",
