@@ -37,20 +37,17 @@ async def open_buying(world: World, settings: TradingSettings, intake: OfferInta
         world.chain, world.journal, world.session_key, world.clock.now_ms, confirmations=settings.confirmations
     )
     await payer.load()
-    files = RequesterFiles(world.folder / "jobs", world.network)
-    auctioneer, purse = _open_auction(world, intake, payer)
-    desk = RequesterDesk(
-        auctioneer,
-        journal=world.journal,
-        clock=world.clock,
-        files=files,
-        purse=purse,
-        rng=world.rng,
-        funds=partial(_funds, world, payer),
-    )
+    files = RequesterFiles(world.folder / "jobs", world.network, world.rng)
+    auctioneer, desk = _open_desk(world, intake, payer, files)
     reports = ReportDesk(desk.boards, payer=payer, network=world.network, clock=world.clock)
     reports.register()
-    lanes = LaneKeeper(payer=payer, chain=world.chain, network=world.network, patience_s=settings.close_patience_s)
+    lanes = LaneKeeper(
+        payer=payer,
+        chain=world.chain,
+        network=world.network,
+        patience_s=settings.close_patience_s,
+        rng=world.rng,
+    )
     history = LaneHistory(world.chain, start_block=settings.start_block)
     duties = RequesterDuties(
         reports,
@@ -80,7 +77,9 @@ async def _funds(world: World, payer: Payer) -> int | None:
     return tokens + sum(max(0, lane.free) for lane in payer.summary())
 
 
-def _open_auction(world: World, intake: OfferIntake, payer: Payer) -> tuple[Auctioneer, Purse]:
+def _open_desk(
+    world: World, intake: OfferIntake, payer: Payer, files: RequesterFiles
+) -> tuple[Auctioneer, RequesterDesk]:
     purse = Purse(
         payer=world.chain.account,
         signer=world.session_key.address,
@@ -96,4 +95,13 @@ def _open_auction(world: World, intake: OfferIntake, payer: Payer) -> tuple[Auct
         purse=purse,
         prove_lane=payer.prove_lane,
     )
-    return auctioneer, purse
+    desk = RequesterDesk(
+        auctioneer,
+        journal=world.journal,
+        clock=world.clock,
+        files=files,
+        purse=purse,
+        rng=world.rng,
+        funds=partial(_funds, world, payer),
+    )
+    return auctioneer, desk

@@ -7,6 +7,8 @@ come home too. Safe to run at any time; a lane that a lease pays from is left al
 from __future__ import annotations
 
 import logging
+from math import inf
+from random import Random
 
 import trio
 
@@ -17,6 +19,7 @@ from market.errors import InvalidRequest, PeerFault, Unavailable
 from node import wire
 from node.lane_subjects import close_subject
 from node.ports import Network, PeerUnreachable
+from node.retry_pause import RetryPause
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +34,19 @@ class LaneKeeper:
         patience_s: how long an absent provider is asked for its consent before our own exit starts.
     """
 
-    def __init__(self, *, payer: Payer, chain: Chain, network: Network, patience_s: float) -> None:
+    def __init__(
+        self, *, payer: Payer, chain: Chain, network: Network, patience_s: float, rng: Random | None = None
+    ) -> None:
         self._payer = payer
         self._chain = chain
         self._network = network
         self._patience_s = patience_s
         self._providers: dict[bytes, bytes] = {}
+        self._rng = rng
         self._asked_since: dict[bytes, float] = {}
+        self._away: dict[bytes, RetryPause] = {}
+        self._ask_again_at: dict[bytes, float] = {}
+        self._stuck: set[bytes] = set()
         self._busy: set[bytes] = set()
 
     def learn(self, payee: bytes, provider: bytes) -> None:
@@ -63,6 +72,8 @@ class LaneKeeper:
             held = await self._held(payee)
             if held == 0:
                 self._asked_since.pop(payee, None)
+                self._away.pop(payee, None)
+                self._ask_again_at.pop(payee, None)
             elif not await self._close_together(payee):
                 await self._exit_alone(payee)
         finally:
@@ -73,11 +84,17 @@ class LaneKeeper:
         while True:
             for one in self._payer.summary():
                 if one.held and not one.open_leases:
-                    try:
-                        await self.step(one.lane.payee)
-                    except (Unavailable, InvalidRequest) as error:
-                        log.info("lane of %s: %s", one.lane.payee.hex()[:8], error)
+                    await self._try_step(one.lane.payee)
             await trio.sleep(_SWEEP_S)
+
+    async def _try_step(self, payee: bytes) -> None:
+        try:
+            await self.step(payee)
+            self._stuck.discard(payee)
+        except (Unavailable, InvalidRequest) as error:
+            if payee not in self._stuck:
+                log.info("lane of %s: %s", payee.hex()[:8], error)
+            self._stuck.add(payee)
 
     async def _held(self, payee: bytes) -> int:
         lane = await self._chain.lane(self._payer.lane(payee))
@@ -85,7 +102,7 @@ class LaneKeeper:
 
     async def _close_together(self, payee: bytes) -> bool:
         provider = self._providers.get(payee)
-        if provider is None:
+        if provider is None or trio.current_time() < self._ask_again_at.get(payee, -inf):
             return False
         try:
             proposal = await self._payer.start_close(payee, valid_s=_CONSENT_VALID_S)
@@ -93,12 +110,13 @@ class LaneKeeper:
             answer = codec.unpack(
                 await self._network.request(provider, wire.PROTOCOL_CLOSE, request, timeout=wire.REQUEST_TIMEOUT_S)
             )
+            self._is_back(payee)
             consent = answer.get("consent") if isinstance(answer, dict) else None
             if not isinstance(consent, bytes):
                 return False
             await self._payer.finish_close(proposal, consent)
         except PeerUnreachable as error:
-            log.info("provider of lane %s is away: %s", payee.hex()[:8], error)
+            self._is_away(payee, str(error))
             return False
         except PeerFault as fault:
             self._network.penalise(provider, fault.code)
@@ -107,6 +125,17 @@ class LaneKeeper:
             # A lease was reserved on the lane meanwhile: the lane is wanted, so it stays open.
             log.info("lane %s stays open: %s", payee.hex()[:8], error)
         return True
+
+    def _is_away(self, payee: bytes, why: str) -> None:
+        pause = self._away.setdefault(payee, RetryPause(self._rng))
+        if not pause.failures:
+            log.info("provider of lane %s is away: %s", payee.hex()[:8], why)
+        self._ask_again_at[payee] = trio.current_time() + pause.failed()
+
+    def _is_back(self, payee: bytes) -> None:
+        self._ask_again_at.pop(payee, None)
+        if self._away.pop(payee, None) is not None:
+            log.info("provider of lane %s answers again", payee.hex()[:8])
 
     def _ask(self, proposal: CloseProposal) -> dict[str, object]:
         lane = proposal.lane

@@ -183,6 +183,8 @@ class ProviderDuties:
         await board.record(ContainerExited(at=self._clock.now_ms(), reason=ExitReason.TIME_LIMIT, exit_code=-1))
 
     async def _record_exit(self, board: LeaseBoard, state: ContainerState) -> None:
+        if state.error:
+            await board.note(DETAIL, state.error.encode(), self._clock.now_ms())
         await board.record(
             ContainerExited(
                 at=self._clock.now_ms(),

@@ -11,6 +11,7 @@ import logging
 import shutil
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import trio
@@ -23,6 +24,7 @@ from node.job_file.request import JobRequest, LocalOutput
 from node.lease_board import LeaseBoard
 from node.output_folder import Placed, place_output
 from node.ports import Network, PeerUnreachable
+from node.retry_pause import RetryPause
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +50,11 @@ class RequesterFiles:
     ``<root>/placed/`` remembers which files in the users' folders came out of jobs.
     """
 
-    def __init__(self, root: Path, network: Network) -> None:
+    def __init__(self, root: Path, network: Network, rng: Random | None = None) -> None:
         self._root = root
         self._network = network
+        self._rng = rng
+        self._hurry: dict[bytes, trio.Event] = {}
         self._log_ended: dict[bytes, trio.Event] = {}
         self._requests: dict[str, JobRequest] = {}
         self._fetched: dict[bytes, dict[int, _Fetched]] = {}
@@ -77,6 +81,7 @@ class RequesterFiles:
     def forget(self, board: LeaseBoard) -> None:
         """The lease is over: what only its transfers needed may go. The log stays."""
         self._log_ended.pop(board.lease_id, None)
+        self._hurry.pop(board.lease_id, None)
         self._fetched.pop(board.lease_id, None)
         self._requests.pop(board.job_id, None)
         shutil.rmtree(self._root / board.job_id / "inputs", ignore_errors=True)
@@ -113,16 +118,29 @@ class RequesterFiles:
 
     async def follow_logs(self, board: LeaseBoard) -> None:
         """Copy the job's output into the log file until it ends. Goes on by itself after a broken stream."""
-        ended = self._log_ended.setdefault(board.lease_id, trio.Event())
+        ended, pause = self._log_ended.setdefault(board.lease_id, trio.Event()), RetryPause(self._rng)
         while not ended.is_set():
+            why = "it ended too early"
             try:
-                if await self._copy_log(board):
+                if await self._copy_log(board, pause):
                     ended.set()
+                    return
             except PeerUnreachable as error:
-                log.info("lease %s: log stream broke: %s", board.lease_id.hex()[:8], error)
+                why = str(error)
             except PeerFault as fault:
+                why = fault.code
                 self._network.penalise(board.provider, fault.code)
+            if not pause.failures:
+                log.info("lease %s: log stream broke: %s", board.lease_id.hex()[:8], why)
+            await self._wait_to_retry(board, pause.failed())
+
+    async def _wait_to_retry(self, board: LeaseBoard, pause_s: float) -> None:
+        hurry = self._hurry.setdefault(board.lease_id, trio.Event())
+        if hurry.is_set():
             await trio.sleep(_RETRY_S)
+            return
+        with trio.move_on_after(pause_s):
+            await hurry.wait()
 
     def log_ended(self, board: LeaseBoard) -> bool:
         """Whether the whole log is here."""
@@ -131,10 +149,12 @@ class RequesterFiles:
 
     async def wait_log_end(self, board: LeaseBoard) -> None:
         """Give the last lines a moment to arrive. A provider that keeps them back does not stop us for long."""
+        # A follower that pauses after failures would sleep through that moment.
+        self._hurry.setdefault(board.lease_id, trio.Event()).set()
         with trio.move_on_after(_LOG_END_PATIENCE_S):
             await self._log_ended.setdefault(board.lease_id, trio.Event()).wait()
 
-    async def _copy_log(self, board: LeaseBoard) -> bool:
+    async def _copy_log(self, board: LeaseBoard, pause: RetryPause) -> bool:
         path = self.log_path(board.job_id)
         async with conversation(await self._network.open_stream(board.provider, wire.PROTOCOL_LOGS)) as reader:
             with path.open("ab") as file:
@@ -144,6 +164,8 @@ class RequesterFiles:
                         return True
                     if not _append(file, frame):
                         return True
+                    if pause.succeeded():
+                        log.info("lease %s: log stream goes on", board.lease_id.hex()[:8])
         return False
 
     async def fetch_outputs(self, board: LeaseBoard) -> dict[str, Any]:

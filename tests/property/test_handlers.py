@@ -37,6 +37,7 @@ from node.provider_duties import ProviderDuties
 from node.provider_streams import ProviderStreams
 from node.report_desk import ReportDesk
 from node.requester_files import RequesterFiles
+from node.retry_pause import RetryPause
 from tests.fakes.desks import RecordingNetwork, SetClock, a_board, a_seller, award_request
 from tests.fakes.memory_chain import MemoryChain
 from tests.fakes.memory_engine import MemoryDocker, MemoryEngine
@@ -331,7 +332,7 @@ def test_streams_that_a_requester_opens(talks: list[Any], what: str):
             files.input_path("j", 0).write_bytes(b"0123456789")
             act = {
                 "input": lambda: files.send_input(board, 0),
-                "log": lambda: files._copy_log(board),
+                "log": lambda: files._copy_log(board, RetryPause()),
                 "output": lambda: files._fetch_output(board, 0, Path(folder) / "output"),
             }[what]
             for frames, rest in talks:

@@ -180,3 +180,32 @@ async def test_an_unreachable_provider_is_not_punished(autojump_clock: MockClock
     lane.network.answer = away
     await lane.keep(100)
     assert lane.network.penalties == []
+
+
+async def test_an_absent_provider_is_asked_less_and_less_and_named_once(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO", "node.lane_keeper")
+    lane = await a_lane()
+    for _ in range(100):
+        await lane.keeper.step(lane.payee)
+        await trio.sleep(0.2)
+    assert 4 <= len(lane.network.requests) <= 6, "after 0, 0.5, 1.5, 3.5, 7.5 and 15.5 seconds"
+    assert [record.message.split(": ")[0] for record in caplog.records] == [
+        f"provider of lane {lane.payee.hex()[:8]} is away"
+    ]
+    lane.network.answer = lambda *_asked: codec.pack({"refused": "lane_in_use"})
+    await trio.sleep(15)
+    for _ in range(3):
+        await lane.keeper.step(lane.payee)
+    assert [record.message for record in caplog.records][1:] == [
+        f"provider of lane {lane.payee.hex()[:8]} answers again"
+    ]
+
+
+async def test_an_absent_chain_is_named_once(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO", "node.lane_keeper")
+    lane = await a_lane()
+    lane.chain.offline = True
+    await lane.keep(100)
+    assert len(caplog.records) == 1

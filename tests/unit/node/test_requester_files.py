@@ -13,6 +13,7 @@ import msgspec
 import pytest
 import trio
 from msgspec.structs import replace
+from trio.testing import MockClock
 
 from market.duties import Role
 from market.records import InputFile
@@ -22,6 +23,7 @@ from node.job_file.request import JobRequest, LocalOutput
 from node.lease_board import LeaseBoard
 from node.ports import PeerUnreachable
 from node.requester_files import RequesterFiles
+from node.retry_pause import RetryPause
 from tests.fakes.desks import RecordingNetwork, a_board
 from tests.fakes.memory_journal import MemoryJournal
 from tests.fakes.memory_stream import MemoryStream
@@ -120,7 +122,7 @@ async def test_an_input_waits_until_the_provider_has_seen_the_payment(desk: Desk
     "talk",
     [
         lambda files, board: files.send_input(board, 0),
-        lambda files, board: files._copy_log(board),
+        lambda files, board: files._copy_log(board, RetryPause()),
         lambda files, board: files.fetch_outputs(board),
     ],
 )
@@ -140,7 +142,7 @@ async def test_a_log_goes_on_through_silence(desk: Desk):
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(desk.provide, answer)
-        assert await desk.files._copy_log(desk.board)
+        assert await desk.files._copy_log(desk.board, RetryPause())
     assert desk.files.log_path("j").read_bytes() == b"abc"
 
 
@@ -205,3 +207,70 @@ async def test_an_output_fetched_again_after_a_restart_is_no_conflict_with_itsel
         desk.wants("/work/a")
         told = await fetched(desk, an_output(packed(("a", b"1"))))
         assert (told["count"], told["problems"]) == (1, [])
+
+
+async def test_a_broken_log_stream_is_named_once_and_tried_less_and_less(
+    desk: Desk, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO", "node.requester_files")
+    desk.network.unreachable = True
+    opened = count_streams(desk)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(desk.files.follow_logs, desk.board)
+        await trio.sleep(60)
+        nursery.cancel_scope.cancel()
+    assert 6 <= len(opened) <= 9, "after 0, 0.5, 1.5, 3.5, 7.5 and 15.5 seconds, then every 15"
+    assert [record.message.split(": ")[1] for record in caplog.records] == ["log stream broke"]
+
+
+async def test_a_log_that_goes_on_is_named_too(desk: Desk, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture):
+    async def a_line_and_the_end(far: MemoryStream) -> None:
+        assert (await FrameReader(far).frame())["offset"] == 0
+        await send_frame(far, {"offset": 0, "data": b"x\n"})
+        await send_frame(far, {"end": True})
+        await far.aclose()
+
+    caplog.set_level("INFO", "node.requester_files")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(provide_in_time, desk, break_off, break_off, a_line_and_the_end)
+        await desk.files.follow_logs(desk.board)
+    said = [record.message.split(": ")[1] for record in caplog.records]
+    assert said == ["log stream broke", "log stream goes on"]
+    assert desk.files.log_path("j").read_bytes() == b"x\n"
+
+
+async def test_a_pause_does_not_outlast_the_wait_for_the_last_lines(desk: Desk, autojump_clock: MockClock):
+    async def the_end(far: MemoryStream) -> None:
+        await FrameReader(far).frame()
+        await send_frame(far, {"end": True})
+        await far.aclose()
+
+    desk.network.unreachable = True
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(desk.files.follow_logs, desk.board)
+        await trio.sleep(16)  # the next try is at 30.5 seconds
+        desk.network.unreachable = False
+        nursery.start_soon(provide_in_time, desk, the_end)
+        await desk.files.wait_log_end(desk.board)
+        assert desk.files.log_ended(desk.board)
+
+
+async def provide_in_time(desk: Desk, *answers: Answer) -> None:
+    """Like ``desk.provide``, where the time is the test's own."""
+    for number, answer in enumerate(answers):
+        while len(desk.network.far_ends) <= number:
+            await trio.sleep(0.1)
+        await answer(desk.network.far_ends[number])
+
+
+def count_streams(desk: Desk) -> list[bytes]:
+    """The peers that streams are asked of from now on."""
+    opened: list[bytes] = []
+    open_stream = desk.network.open_stream
+
+    async def counted(peer: bytes, protocol: str) -> Any:
+        opened.append(peer)
+        return await open_stream(peer, protocol)
+
+    desk.network.open_stream = counted  # type: ignore[method-assign]
+    return opened
