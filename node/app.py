@@ -82,6 +82,10 @@ async def _stop_on_signal(stop: trio.Event) -> None:
 async def _serve(config: NodeConfig, password: str, stop: trio.Event, scope: trio.CancelScope) -> None:
     clock = SystemClock()
     async with AsyncExitStack() as stack:
+        journal = world = trading = None
+        if config.chain is not None:
+            # First of all: its lock says "another node runs on this home" before a busy port could say less.
+            journal = await stack.enter_async_context(open_journal(config.home / JOURNAL_FILE))
         seed = load_node_seed(config.home / NODE_KEY_FILE)
         network = await stack.enter_async_context(
             open_libp2p_network(
@@ -93,9 +97,7 @@ async def _serve(config: NodeConfig, password: str, stop: trio.Event, scope: tri
         )
         exchange = PeerExchange(network)
         exchange.register()
-        journal = world = trading = None
         if config.chain is not None:
-            journal = await stack.enter_async_context(open_journal(config.home / JOURNAL_FILE))
             world = await stack.enter_async_context(
                 _open_world(config, config.chain, password, seed=seed, network=network, journal=journal, clock=clock)
             )
@@ -116,7 +118,7 @@ async def _serve(config: NodeConfig, password: str, stop: trio.Event, scope: tri
         if trading is None:
             tasks.start_soon(intake.catch_up_forever)
         await tasks.start(serve_api, service, config.api_socket)
-        log.info("node %s is up", config.name)
+        log.info("node %s is up at %s", config.name, ", ".join(network.addresses()) or "no address")
         await stop.wait()
         tasks.cancel_scope.cancel()
 
