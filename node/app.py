@@ -86,14 +86,9 @@ async def _serve(config: NodeConfig, password: str, stop: trio.Event, scope: tri
         if config.chain is not None:
             # First of all: its lock says "another node runs on this home" before a busy port could say less.
             journal = await stack.enter_async_context(open_journal(config.home / JOURNAL_FILE))
-        seed = load_node_seed(config.home / NODE_KEY_FILE)
+        seed, book = load_node_seed(config.home / NODE_KEY_FILE), config.home / PEERS_FILE
         network = await stack.enter_async_context(
-            open_libp2p_network(
-                seed=seed,
-                listen=config.listen,
-                introducers=config.introducers,
-                book_path=config.home / PEERS_FILE,
-            )
+            open_libp2p_network(seed=seed, listen=config.listen, introducers=config.introducers, book_path=book)
         )
         exchange = PeerExchange(network)
         exchange.register()
