@@ -200,3 +200,25 @@ def test_what_is_owed_is_redeemed_when_the_requester_is_gone():
     assert seen.earned == seen.lane.claimed > 0
     (settled,) = [entry for entry in who["seller"].journal._entries if entry.kind == "settled"]
     assert msgspec.json.decode(settled.body)
+
+
+def test_a_program_that_is_not_found_ends_the_job_at_once_and_is_named_to_its_owner():
+    """Unlike a container the engine refuses, this one ran for a moment: its init looked for the program."""
+    sentence = "the program 'trian' was not found in the image"
+
+    async def act(market: Marketplace, _buyer: Participant, seller: Participant) -> None:
+        await until_running(seller)
+        for container in seller.docker.containers.values():
+            container.error = sentence
+
+    both, who = witness(act)
+    seen = play(both, job=JobScript(duration_ms=500, exit_code=127))
+    failed_with(seen, "exited")
+    assert [(end.reason, end.exit_code) for end in ends_of(who["seller"])] == [("start_failed", 127)]
+    assert seen.earned <= money.amount_due(PRICE, 500 + TRAVEL_MS)
+    assert sentence in told(who["buyer"])
+
+
+def told(buyer: Participant) -> str:
+    """Everything that the owner of a job was told, as it is kept."""
+    return "\n".join(str(entry) for entry in buyer.journal._entries)
