@@ -214,7 +214,7 @@ class LeaseState(Struct, frozen=True, kw_only=True):
 
     @property
     def exposure(self) -> int:
-        """The most either side can lose to the other, in units: one tick and the grace time, plus nothing."""
+        """The most either side can lose to the other, in units: one tick and the grace time."""
         return money.amount_due(self.price, (self.terms.tick_ms + self.terms.grace_ms) * self.slots)
 
     @property

@@ -68,7 +68,7 @@ async def _main(config: NodeConfig, password: str) -> None:
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, stop)
-        nursery.start_soon(_serve, config, password, stop, nursery.cancel_scope)
+        nursery.start_soon(_serve, config, password, stop)
         await stop.wait()
         nursery.cancel_scope.cancel()
 
@@ -79,7 +79,7 @@ async def _stop_on_signal(stop: trio.Event) -> None:
             stop.set()
 
 
-async def _serve(config: NodeConfig, password: str, stop: trio.Event, scope: trio.CancelScope) -> None:
+async def _serve(config: NodeConfig, password: str, stop: trio.Event) -> None:
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         journal = world = trading = None

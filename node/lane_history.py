@@ -46,7 +46,7 @@ _PURPOSE = {"Deposited": "deposit", "LaneClosed": "close", "ExitStarted": "exit"
 
 
 class LaneHistory:
-    """Reads lane totals from the chain. Remembers what it has read: a chain's past does not grow backwards.
+    """Reads lane totals from the chain, all of a lane's past at each call, in bounded spans of blocks.
 
     Args:
         start_block: first block that can hold an event of ours (the escrow's deployment, or our first deposit).

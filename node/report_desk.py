@@ -27,7 +27,7 @@ class ReportDesk:
     Attributes:
         boards: leases by id, shared with the requester desk.
         outputs_fetched: leases whose final report may be paid: nothing is owed to us any more.
-        heard_from: when each lease's provider last reported, by our clock.
+        exit_seen: per lease, set once its provider said by a final report that the container is done.
     """
 
     def __init__(self, boards: dict[bytes, LeaseBoard], *, payer: Payer, network: Network, clock: Clock) -> None:
