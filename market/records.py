@@ -51,6 +51,12 @@ class Offer(Struct, frozen=True, kw_only=True):
 
     A *slot* is what is sold: one GPU with its fixed share of CPU, memory and disk, or, where ``gpu`` is ``"none"``,
     such a share without a GPU. ``version`` grows with every change; the newest version replaces the older ones.
+
+    ``jurisdiction`` is the country whose law the machine is under (ISO 3166 alpha-2, lower case). ``interruptible``:
+    the owner may take the machine back during a job, ``notice_ms`` after saying so. ``speed`` is measured by the owner
+    (1000 is one A100; 0: not measured) and ``net_mbps`` its line; both are claims that receipts correct.
+    ``withdrawn`` marks a tombstone: the machine is not for sale, and no older version may come back. ``granted`` are
+    the first bytes of the ids of bids that were granted moments ago: who replays rivals must not count them again.
     """
 
     provider: Key
@@ -70,8 +76,15 @@ class Offer(Struct, frozen=True, kw_only=True):
     region: Word = ""
     runtimes: Annotated[tuple[Word, ...], Meta(max_length=8)] = ("runc",)
     isolation: Word = "container"
+    jurisdiction: Word = ""
+    interruptible: bool = False
+    notice_ms: Annotated[int, Meta(ge=0, le=86_400_000)] = 0
+    speed: Count = 0
+    net_mbps: Count = 0
     driver: Word = ""
     cuda_milli: Count = 0
+    withdrawn: bool = False
+    granted: Annotated[tuple[Annotated[bytes, Meta(min_length=8, max_length=8)], ...], Meta(max_length=64)] = ()
     images: Annotated[tuple[Annotated[str, Meta(max_length=80)], ...], Meta(max_length=16)] = ()
     addresses: Annotated[tuple[Annotated[str, Meta(max_length=256)], ...], Meta(max_length=8)] = ()
     settlement: Settlement
@@ -79,7 +92,11 @@ class Offer(Struct, frozen=True, kw_only=True):
 
 
 class Requirements(Struct, frozen=True, kw_only=True):
-    """What a job needs from an offer. Empty sets and zeros mean "any". Amounts are per slot."""
+    """What a job needs from an offer. Empty sets and zeros mean "any". Amounts are per slot.
+
+    ``driver`` is the oldest driver that will do. ``interruptible`` accepts machines that the owner may take back, with at
+    least ``min_notice_ms`` of warning; without it only those that are sold to the end of the lease fit.
+    """
 
     gpus: Annotated[tuple[Word, ...], Meta(max_length=32)] = ()
     slots: Annotated[int, Meta(ge=1, le=4096)] = 1
@@ -89,8 +106,12 @@ class Requirements(Struct, frozen=True, kw_only=True):
     memory_mib: Annotated[int, Meta(ge=0, le=2**31)] = 0
     disk_mib: Annotated[int, Meta(ge=0, le=2**31)] = 0
     regions: Annotated[tuple[Word, ...], Meta(max_length=64)] = ()
+    jurisdictions: Annotated[tuple[Word, ...], Meta(max_length=64)] = ()
     runtime: Word = ""
     cuda_milli: Count = 0
+    driver: Word = ""
+    interruptible: bool = False
+    min_notice_ms: Annotated[int, Meta(ge=0, le=86_400_000)] = 0
     min_reputation: Annotated[int, Meta(ge=0, le=1000)] = 0
     allow_simulated: bool = False
 
@@ -118,19 +139,37 @@ class JobSpec(Struct, frozen=True, kw_only=True):
 
 
 class Bid(Struct, frozen=True, kw_only=True):
-    """A requester's job request, as gossiped. It never carries the maximum price, image, command or secrets."""
+    """A requester's job request, as gossiped. It never carries the maximum price, image, command or secrets.
+
+    ``weights`` (cost, speed, reliability, latency) belong to the strategy ``custom`` and are empty otherwise.
+    """
 
     requester: Key
     bid_id: Id
     requirements: Requirements
     strategy: Word = "lowest_cost"
+    weights: Annotated[tuple[Annotated[int, Meta(ge=0, le=1000)], ...], Meta(max_length=4)] = ()
     spec_hash: Digest
     issued_at: Millis
     expires_at: Millis
 
 
+class Quote(Struct, frozen=True, kw_only=True):
+    """A provider's lower price for one bid, told to that requester alone. It holds nothing: the slots may be gone when
+    the award comes. ``price`` is at most the tag of the offer it is about."""
+
+    provider: Key
+    bid_id: Id
+    machine: Word
+    offer_id: Digest
+    price: Price
+    issued_at: Millis
+    expires_at: Millis
+
+
 class Award(Struct, frozen=True, kw_only=True):
-    """The requester's choice: "this bid takes that offer at the price on its tag".
+    """The requester's choice: "this bid takes that offer at the price on its tag", or at the price of ``quote``, the
+    provider's own signed :class:`Quote`.
 
     ``lane_proof`` is the session key's signature that the named lane may be used for it: lanes are public, and anybody
     could name one.
@@ -156,6 +195,7 @@ class Award(Struct, frozen=True, kw_only=True):
     transcript: Digest
     issued_at: Millis
     expires_at: Millis
+    quote: Annotated[bytes, Meta(max_length=1024)] = b""
 
 
 class Lease(Struct, frozen=True, kw_only=True):
@@ -183,6 +223,7 @@ class RefusalReason(StrEnum):
     BAD_SPEC = "bad_spec"
     DRAINING = "draining"
     WRONG_SETTLEMENT = "wrong_settlement"
+    BAD_QUOTE = "bad_quote"
 
 
 class Refusal(Struct, frozen=True, kw_only=True):

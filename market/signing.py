@@ -15,13 +15,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from market import codec
 from market.errors import PeerFault
-from market.records import Award, Bid, Lease, Offer, Refusal, UsageReport
+from market.records import Award, Bid, Lease, Offer, Quote, Refusal, UsageReport
 
-R = TypeVar("R", Offer, Bid, Award, Lease, Refusal, UsageReport)
+R = TypeVar("R", Offer, Bid, Quote, Award, Lease, Refusal, UsageReport)
 
 _AUTHOR_FIELD: dict[type, str] = {
     Offer: "provider",
     Bid: "requester",
+    Quote: "provider",
     Award: "requester",
     Lease: "provider",
     Refusal: "provider",
