@@ -103,7 +103,10 @@ def driver_number(version: str) -> int:
     return (major * 1000 + minor) * 1000 + patch
 
 
-EU = frozenset("at be bg cy cz de dk ee es fi fr gr hr hu ie it lt lu lv mt nl pl pt ro se si sk".split())
+EU = frozenset(
+    {"at", "be", "bg", "cy", "cz", "de", "dk", "ee", "es", "fi", "fr", "gr", "hr", "hu", "ie", "it", "lt", "lu", "lv"}
+    | {"mt", "nl", "pl", "pt", "ro", "se", "si", "sk"}
+)
 GROUPS = {"eu": EU, "eea": EU | {"is", "li", "no"}}
 """Jurisdictions that can be asked for by one word: members of the European Union and of the European Economic Area."""
 
@@ -120,7 +123,7 @@ MAX_WAIT_MS = 3_600_000
 
 def is_bearable(terms: PaymentTerms) -> bool:
     """Whether an offer's rhythm is one to trade on: what may be lost is little, and no stage lasts a day."""
-    longest = max(terms.fundwithin_region_ms, terms.startwithin_region_ms, terms.finalwithin_region_ms)
+    longest = max(terms.fund_within_ms, terms.start_within_ms, terms.final_within_ms)
     return terms.tick_ms + terms.grace_ms <= MAX_UNPAID_MS and longest <= MAX_WAIT_MS
 
 

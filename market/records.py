@@ -94,8 +94,8 @@ class Offer(Struct, frozen=True, kw_only=True):
 class Requirements(Struct, frozen=True, kw_only=True):
     """What a job needs from an offer. Empty sets and zeros mean "any". Amounts are per slot.
 
-    ``driver`` is the oldest driver that will do. ``interruptible`` accepts machines that the owner may take back, with at
-    least ``min_notice_ms`` of warning; without it only those that are sold to the end of the lease fit.
+    ``driver`` is the oldest driver that will do. ``interruptible`` accepts machines that the owner may take back, with
+    at least ``min_notice_ms`` of warning; without it only those that are sold to the end of the lease fit.
     """
 
     gpus: Annotated[tuple[Word, ...], Meta(max_length=32)] = ()
