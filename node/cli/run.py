@@ -30,6 +30,7 @@ _SINGLE = {
     "max_duration": ("", "--max-duration"),
     "max_total": ("", "--max-total"),
     "strategy": ("", "--strategy"),
+    "wait": ("", "--wait"),
     "min_reputation": ("providers", "--min-reputation"),
 }
 _REPEATED = {
@@ -57,6 +58,7 @@ def _job_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--max-price", metavar="PRICE", help="Dearest price per GPU-hour, such as 0.40/h."),
             click.option("--max-total", metavar="AMOUNT", help="Most it may cost in all."),
             click.option("--strategy", metavar="NAME", help="lowest_cost."),
+            click.option("--wait", metavar="TIME", help="How long to queue when nothing fits, such as 10m."),
             click.option("--region", multiple=True, metavar="REGION", help="Only there."),
             click.option("--min-reputation", metavar="SHARE", help="From 0 to 1."),
             click.option("--allow", multiple=True, metavar="KEY", help="Only these nodes."),

@@ -48,6 +48,7 @@ def build_request(report: Report, *, default_name: str, folder: Path) -> JobRequ
         max_price=price,
         max_total=total,
         strategy=values.get("strategy", "lowest_cost"),
+        wait_ms=values.get("wait", 0),
         inputs=inputs,
         outputs=outputs,
         allow=values.get("providers.allow", ()),

@@ -18,6 +18,7 @@ from market.errors import InvalidRequest
 from market.money import MAX_PRICE
 from market.records import JobSpec
 
+MAX_WAIT_MS = 31 * 86_400_000
 HexKey = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 LocalPath = Annotated[str, Meta(min_length=2, max_length=4096, pattern="^/")]
 ContainerPath = Annotated[str, Meta(min_length=2, max_length=512, pattern="^/")]
@@ -50,6 +51,7 @@ class JobRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         max_price: nanotokens per GPU-second that are never exceeded.
         max_total: token units this job may cost in all.
         strategy: how to rank the offers that fit; ``lowest_cost`` is the one there is.
+        wait_ms: how long the job may wait for an offer that fits, from its submission; 0 means a few seconds only.
         allow, deny: node keys in hex; empty ``allow`` means everybody.
     """
 
@@ -58,6 +60,7 @@ class JobRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_price: Annotated[int, Meta(ge=0, le=MAX_PRICE)]
     max_total: Annotated[int, Meta(ge=0, le=2**63 - 1)]
     strategy: str = "lowest_cost"
+    wait_ms: Annotated[int, Meta(ge=0, le=MAX_WAIT_MS)] = 0
     inputs: Annotated[tuple[LocalInput, ...], Meta(max_length=256)] = ()
     outputs: Annotated[tuple[LocalOutput, ...], Meta(max_length=64)] = ()
     allow: Annotated[tuple[HexKey, ...], Meta(max_length=256)] = ()

@@ -45,6 +45,7 @@ KEYS: dict[str, Key | Section] = {
     "max_duration": Key("duration", "1h", "--max-duration"),
     "max_total": Key("money", "4.00", "--max-total"),
     "strategy": Key("strategy", "lowest_cost", "--strategy"),
+    "wait": Key("duration", "10m", "--wait"),
     "providers": PROVIDERS,
 }
 REQUIRED = {

@@ -53,7 +53,7 @@ def test_flags_become_the_request(control: ScriptedControl, home: Path, tmp_path
         home, "run", "-g", "A100,H100:2", "--cpu", "8", "--memory", "32GiB", "-e", "EPOCHS=10", "-e", "EMPTY=",
         "-i", f"{source}:/work/d.csv", "-o", f"/work/out:{tmp_path}/out", "-t", "1h", "--max-price", "1.00/h",
         "--max-total", "1.50", "--region", "eu", "--min-reputation", "0.9", "--simulated", "--name", "big",
-        "image:1", "--", "x",
+        "--wait", "10m", "image:1", "--", "x",
     )  # fmt: skip
     request = control.submitted[0]
     needs = request.spec.requirements
@@ -64,6 +64,7 @@ def test_flags_become_the_request(control: ScriptedControl, home: Path, tmp_path
     assert request.inputs[0].source == str(source)
     assert request.outputs[0].destination == f"{tmp_path}/out"
     assert (request.max_price, request.max_total, request.name) == (277_777, 1_500_000, "big")
+    assert request.wait_ms == 600_000
 
 
 def test_run_returns_the_programs_own_code(control: ScriptedControl, home: Path) -> None:

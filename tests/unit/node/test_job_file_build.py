@@ -37,6 +37,7 @@ max_price: 0.80/gpu-h
 max_duration: 6h
 max_total: 4.00
 strategy: lowest_cost
+wait: 10m
 providers: {{min_reputation: 0.98, region: [eu, us-east], allow: [{"AB" * 32}], deny: []}}
 """)
     request = load_job_file(path)
@@ -56,6 +57,7 @@ providers: {{min_reputation: 0.98, region: [eu, us-east], allow: [{"AB" * 32}], 
     assert spec.outputs == ("/work/out",)
     assert (request.max_price, request.max_total) == (222_222, 4_000_000)
     assert (request.allow, request.deny) == (("ab" * 32,), ())
+    assert request.wait_ms == 600_000
 
 
 def test_string_command_is_for_the_shell() -> None:
