@@ -9,6 +9,7 @@ import re
 from decimal import ROUND_CEILING, Decimal
 
 from market.errors import InvalidRequest
+from market.money import NANO_PER_TOKEN
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)", re.ASCII)
 _MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -23,6 +24,11 @@ _BYTES = {
     "gib": 2**30,
     "tib": 2**40,
 }
+_SHORT = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?(us|µs|ms|s)", re.ASCII)
+_MICROSECONDS = {"us": 1, "µs": 1, "ms": 1_000, "s": 1_000_000}
+_RATE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?([MmGg])(?:bit(?:/s)?|bps)", re.ASCII)
+"""Bits only: a megabyte per second is eight times as much, and both are written with a B."""
+_ENERGY = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)/kWh", re.IGNORECASE | re.ASCII)
 _SHARE = re.compile(r"\d{1,6}(?:\.\d{1,3})?", re.ASCII)
 
 
@@ -38,6 +44,20 @@ def parse_duration_ms(text: str) -> int:
             f"'{text}' is not a duration", code="bad_duration", fix="a number with a unit: s, m, h or d, as in 30m"
         )
     return int(Decimal(found[1]) * _MS[found[2]])
+
+
+def parse_duration_us(text: str) -> int:
+    """``"40ms"``, ``"0.5ms"``, ``"800us"`` → microseconds, for round trips.
+
+    Raises:
+        InvalidRequest: no unit, or not a number.
+    """
+    found = _SHORT.fullmatch(text.strip())
+    if not found:
+        raise InvalidRequest(
+            f"'{text}' is not a round trip", code="bad_duration", fix="a number with a unit: ms or us, as in 40ms"
+        )
+    return int(Decimal(found[1]) * _MICROSECONDS[found[2]])
 
 
 def parse_size_bytes(text: str) -> int:
@@ -61,6 +81,34 @@ def parse_size_mib(text: str) -> int:
         InvalidRequest: as :func:`parse_size_bytes`.
     """
     return -(-parse_size_bytes(text) // 2**20)
+
+
+def parse_rate_mbps(text: str) -> int:
+    """``"1Gbit"``, ``"400Mbit/s"`` → megabits per second, rounded down: a claim must not be more than the line.
+
+    Raises:
+        InvalidRequest: no unit, or not a number.
+    """
+    found = _RATE.fullmatch(text.strip())
+    if not found:
+        raise InvalidRequest(
+            f"'{text}' is not the speed of a line", code="bad_rate", fix="bits per second, as in 400Mbit or 1Gbit"
+        )
+    return int(Decimal(found[1]) * (1000 if found[2].upper() == "G" else 1))
+
+
+def parse_energy_price(text: str) -> int:
+    """``"0.30/kWh"`` → nanotokens per kilowatt-hour.
+
+    Raises:
+        InvalidRequest: no unit, or not a number.
+    """
+    found = _ENERGY.fullmatch(text.strip())
+    if not found:
+        raise InvalidRequest(
+            f"'{text}' is not a price of energy", code="bad_energy_price", fix="tokens per kilowatt-hour: 0.30/kWh"
+        )
+    return int(Decimal(found[1]) * NANO_PER_TOKEN)
 
 
 def parse_cpu_milli(text: str) -> int:

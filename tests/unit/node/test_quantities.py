@@ -15,6 +15,9 @@ from node.quantities import (
     format_size,
     parse_cpu_milli,
     parse_duration_ms,
+    parse_duration_us,
+    parse_energy_price,
+    parse_rate_mbps,
     parse_size_bytes,
     parse_size_mib,
 )
@@ -44,7 +47,35 @@ def test_cpus() -> None:
     assert (parse_cpu_milli("8"), parse_cpu_milli("0.5"), parse_cpu_milli("0.001")) == (8000, 500, 1)
 
 
-@pytest.mark.parametrize("parse", [parse_duration_ms, parse_size_bytes, parse_cpu_milli])
+@pytest.mark.parametrize(("text", "us"), [("40ms", 40_000), ("0.5ms", 500), ("800us", 800), ("1s", 1_000_000)])
+def test_round_trips_have_microseconds(text: str, us: int) -> None:
+    assert parse_duration_us(text) == us
+
+
+@pytest.mark.parametrize(
+    ("text", "mbps"), [("1Gbit", 1000), ("400Mbit/s", 400), ("2.5Gbps", 2500), ("0.9mbit", 0), ("1.9Mbit", 1)]
+)
+def test_lines_are_counted_in_bits_and_never_rounded_up(text: str, mbps: int) -> None:
+    assert parse_rate_mbps(text) == mbps
+
+
+@pytest.mark.parametrize("text", ["100MB/s", "100MBps", "1 GB", "1000", "1Tbit"])
+def test_bytes_are_not_taken_for_bits(text: str) -> None:
+    with pytest.raises(InvalidRequest) as error:
+        parse_rate_mbps(text)
+    assert "Mbit" in error.value.fix
+
+
+def test_energy_is_priced_by_the_kilowatt_hour() -> None:
+    assert (parse_energy_price("0.30/kWh"), parse_energy_price("0/kwh")) == (300_000_000, 0)
+    with pytest.raises(InvalidRequest):
+        parse_energy_price("0.30/h")
+
+
+@pytest.mark.parametrize(
+    "parse",
+    [parse_duration_ms, parse_size_bytes, parse_cpu_milli, parse_duration_us, parse_rate_mbps, parse_energy_price],
+)
 @pytest.mark.parametrize(
     "text", ["", "-1s", "1e3s", "s", "10 hours", "1,5h", "NaN", "inf", "9" * 40, "\uff11s", "0x10GB"]
 )
