@@ -2,15 +2,17 @@
 
 A signature is over bytes, so two encodings of one value would be two records. Anything that is not byte for byte
 what :func:`pack` would have written is refused: unsorted or repeated keys, long forms of short numbers, floats,
-extension types, trailing bytes.
+extension types, trailing bytes. The check is the encoding itself: what was read is written again and compared.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import cache
 from typing import Any, TypeVar
 
-import msgpack
 import msgspec
+from msgspec import inspect
 
 from market.errors import PeerFault
 
@@ -18,6 +20,11 @@ R = TypeVar("R", bound=msgspec.Struct)
 
 MAX_RECORD = 64 * 1024
 _MAX_DEPTH = 16
+_LEAVES = frozenset((type(None), bool, int, str, bytes))
+_KEYS = frozenset((str,))
+_DECODE = msgspec.msgpack.Decoder().decode
+_DECODE_LIST = msgspec.msgpack.Decoder(list[bytes]).decode
+_ENCODE = msgspec.msgpack.Encoder(order="sorted").encode
 
 
 def pack(value: Any) -> bytes:
@@ -26,7 +33,11 @@ def pack(value: Any) -> bytes:
     Raises:
         TypeError: a float, a non-text key or any other type that signed data must not hold.
     """
-    return bytes(msgpack.packb(_ordered(value, 0), use_bin_type=True))
+    _check_plain(value, 0)
+    try:
+        return _ENCODE(value)
+    except OverflowError:
+        raise TypeError("an int over 64 bits is not allowed in signed data") from None
 
 
 def unpack(raw: bytes, *, limit: int = MAX_RECORD) -> Any:
@@ -35,25 +46,33 @@ def unpack(raw: bytes, *, limit: int = MAX_RECORD) -> Any:
     Raises:
         PeerFault: too large, not MessagePack, or not the canonical encoding of what it says.
     """
-    if not isinstance(raw, bytes):
-        # Peers choose the types inside a message, and what should be an envelope may be a number.
-        raise PeerFault(f"{type(raw).__name__} where bytes belong", code="undecodable")
-    if len(raw) > limit:
-        raise PeerFault(f"record of {len(raw)} bytes is over the limit of {limit}", code="oversized")
+    _check_size(raw, limit)
     try:
-        value = msgpack.unpackb(raw, raw=False, strict_map_key=True)
+        value = _DECODE(raw)
         canonical = pack(value)
-    except (
-        ValueError,
-        TypeError,
-        OverflowError,
-        msgpack.exceptions.UnpackException,
-        RecursionError,
-    ) as error:
+    except (msgspec.DecodeError, ValueError, TypeError, RecursionError) as error:
         raise PeerFault(f"not canonical MessagePack: {error}", code="undecodable") from None
     if canonical != raw:
         raise PeerFault("bytes are not the canonical encoding", code="not_canonical")
     return value
+
+
+def unpack_list(raw: bytes, *, limit: int = MAX_RECORD) -> list[bytes]:
+    """Decode a canonical list of byte strings, such as a batch of envelopes: nothing else is built on the way.
+
+    Raises:
+        PeerFault: as :func:`unpack`, or it is no such list.
+    """
+    _check_size(raw, limit)
+    try:
+        items = _DECODE_LIST(raw)
+    except msgspec.ValidationError as error:
+        raise PeerFault(f"not a list of byte strings: {error}", code="not_a_batch") from None
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise PeerFault(f"not canonical MessagePack: {error}", code="undecodable") from None
+    if _ENCODE(items) != raw:
+        raise PeerFault("bytes are not the canonical encoding", code="not_canonical")
+    return items
 
 
 def pack_record(record: msgspec.Struct) -> bytes:
@@ -67,6 +86,9 @@ def unpack_record(raw: bytes, kind: type[R], *, limit: int = MAX_RECORD) -> R:
     Raises:
         PeerFault: as :func:`unpack`, or a field is missing, mistyped or out of range.
     """
+    _check_size(raw, limit)
+    if (record := _read_exactly(raw, kind)) is not None:
+        return record
     value = unpack(raw, limit=limit)
     try:
         # Without builtin_types a base64 text would also pass for bytes: one record would have two encodings.
@@ -75,17 +97,71 @@ def unpack_record(raw: bytes, kind: type[R], *, limit: int = MAX_RECORD) -> R:
         raise PeerFault(f"not a {kind.__name__}: {error}", code="bad_field") from None
 
 
-def _ordered(value: Any, depth: int) -> Any:
-    if depth > _MAX_DEPTH:
-        raise TypeError("nested too deeply")
+def _read_exactly(raw: bytes, kind: type[R]) -> R | None:
+    """The record, if these are the very bytes that we would write for it. That proves the form and is quick.
+
+    A record of an older or newer peer, with fields we lack or lacking fields we have, is not read here, and neither
+    is one with a fault: the plain way tells them apart.
+    """
+    decoder = _typed_decoder(kind)
+    if decoder is None:
+        return None
+    try:
+        record = decoder.decode(raw)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    return record if _ENCODE(record) == raw else None
+
+
+@cache
+def _typed_decoder(kind: type[R]) -> msgspec.msgpack.Decoder[R] | None:
+    """A decoder for records that can hold only what signed data may; None for others, such as journal entries."""
+    return msgspec.msgpack.Decoder(kind) if _holds_plain(inspect.type_info(kind), 0) else None
+
+
+def _holds_plain(kind: inspect.Type, depth: int) -> bool:
+    match kind:
+        case _ if depth > _MAX_DEPTH:
+            return False
+        case inspect.IntType() | inspect.StrType() | inspect.BytesType() | inspect.BoolType() | inspect.NoneType():
+            return True
+        case inspect.EnumType(cls=cls):
+            return issubclass(cls, str)
+        case inspect.VarTupleType(item_type=item) | inspect.ListType(item_type=item):
+            return _holds_plain(item, depth + 1)
+        case inspect.DictType(key_type=inspect.StrType(), value_type=item):
+            return _holds_plain(item, depth + 1)
+        case inspect.StructType(fields=fields):
+            return all(_holds_plain(field.type, depth + 1) for field in fields)
+        case _:
+            return False
+
+
+def _check_size(raw: bytes, limit: int) -> None:
+    if not isinstance(raw, bytes):
+        # Peers choose the types inside a message, and what should be an envelope may be a number.
+        raise PeerFault(f"{type(raw).__name__} where bytes belong", code="undecodable")
+    if len(raw) > limit:
+        raise PeerFault(f"record of {len(raw)} bytes is over the limit of {limit}", code="oversized")
+
+
+def _check_plain(value: Any, depth: int) -> None:
+    """Raise TypeError unless the value consists of what signed data may hold, not nested too deeply."""
+    inner: Iterable[Any]
     if isinstance(value, dict):
-        if not all(type(key) is str for key in value):
+        if not _KEYS.issuperset(map(type, value)):
             raise TypeError("map keys must be text")
-        return {key: _ordered(value[key], depth + 1) for key in sorted(value)}
-    if isinstance(value, list | tuple):
-        return [_ordered(item, depth + 1) for item in value]
-    if value is None or type(value) in (str, bytes, bool):
-        return value
-    if type(value) is int and -(2**63) <= value < 2**64:
-        return value
-    raise TypeError(f"{type(value).__name__} is not allowed in signed data")
+        inner = value.values()
+    elif isinstance(value, list | tuple):
+        inner = value
+    elif type(value) in _LEAVES:
+        return
+    else:
+        raise TypeError(f"{type(value).__name__} is not allowed in signed data")
+    if depth == _MAX_DEPTH and value:
+        raise TypeError("nested too deeply")
+    if _LEAVES.issuperset(map(type, inner)):  # almost always, and without a call for each
+        return
+    for item in inner:
+        if type(item) not in _LEAVES:
+            _check_plain(item, depth + 1)

@@ -7,7 +7,8 @@ something unchecked. Each kind of record signs under its own domain, so an offer
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Generic, TypeVar
+from functools import lru_cache
+from typing import Generic, TypeVar
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -28,7 +29,9 @@ _AUTHOR_FIELD: dict[type, str] = {
     Refusal: "provider",
     UsageReport: "provider",
 }
+_DOMAIN: dict[type, bytes] = {kind: f"computefabric/{kind.__name__.lower()}/1\0".encode() for kind in _AUTHOR_FIELD}
 _SEAL = object()
+_KEYS_KEPT = 4096
 
 
 class Verified(Generic[R]):
@@ -83,7 +86,7 @@ class Signer:
         if getattr(record, _AUTHOR_FIELD[kind]) != self.key:
             raise ValueError(f"this key is not the author of the {kind.__name__}")
         body = codec.pack_record(record)
-        signature = self._private_key.sign(_domain(kind) + body)
+        signature = self._private_key.sign(_DOMAIN[kind] + body)
         raw = codec.pack({"body": body, "key": self.key, "sig": signature})
         return Verified(_SEAL, record, self.key, body, raw)
 
@@ -99,7 +102,7 @@ def verify(raw: bytes, kind: type[R], *, limit: int = codec.MAX_RECORD) -> Verif
     if getattr(record, _AUTHOR_FIELD[kind]) != envelope.key:
         raise PeerFault(f"a {kind.__name__} signed by somebody else than its author", code="wrong_author")
     try:
-        Ed25519PublicKey.from_public_bytes(envelope.key).verify(envelope.sig, _domain(kind) + envelope.body)
+        _public_key(envelope.key).verify(envelope.sig, _DOMAIN[kind] + envelope.body)
     except (InvalidSignature, ValueError):
         raise PeerFault(f"bad signature on a {kind.__name__}", code="bad_signature") from None
     return Verified(_SEAL, record, envelope.key, envelope.body, raw)
@@ -121,5 +124,7 @@ class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sig: bytes
 
 
-def _domain(kind: type[Any]) -> bytes:
-    return f"computefabric/{kind.__name__.lower()}/1\0".encode()
+@lru_cache(maxsize=_KEYS_KEPT)
+def _public_key(key: bytes) -> Ed25519PublicKey:
+    """A provider says something every few seconds; its key need not be read each time."""
+    return Ed25519PublicKey.from_public_bytes(key)

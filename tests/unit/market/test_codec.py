@@ -62,6 +62,27 @@ def test_what_is_not_even_bytes_is_the_peers_fault_too(junk: object):
         codec.unpack(junk)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_list_is_refused(what: str):
+    for raw in (HOSTILE[what], b"\x92\xc4\x01a" + HOSTILE[what]):
+        with pytest.raises(PeerFault):
+            codec.unpack_list(raw)
+
+
+def test_a_list_of_byte_strings_holds_nothing_else():
+    assert codec.unpack_list(codec.pack([b"a", b"", b"x" * 300])) == [b"a", b"", b"x" * 300]
+    for other in ([b"a", "b"], [b"a", 5], [[b"a"]], [None], {}, b"a", 5):
+        with pytest.raises(PeerFault) as refused:
+            codec.unpack_list(codec.pack(other))
+        assert refused.value.code == "not_a_batch"
+    with pytest.raises(PeerFault) as refused:
+        codec.unpack_list(b"\xdc\x00\x01\xc4\x01a")
+    assert refused.value.code == "not_canonical"
+    with pytest.raises(PeerFault) as refused:
+        codec.unpack_list(codec.pack([b"a" * 100]), limit=50)
+    assert refused.value.code == "oversized"
+
+
 def test_the_limit_is_the_last_length_that_passes():
     raw = codec.pack(b"x" * 100)
     assert codec.unpack(raw, limit=len(raw)) == b"x" * 100
