@@ -1,110 +1,161 @@
 """The auction: from the offers a node knows, the ranked list of those that fit. Same inputs, same list, everywhere.
 
-Scores are integers and the smallest wins. Equal scores are ordered by a hash of offer and bid (so that no provider
-wins every tie) and then by offer id. At most one candidate per provider, and two per network prefix: a single
-owner posing as many must not fill the whole list (DESIGN §3.3).
+The order is :func:`market.offer_row.rank`. At most one candidate per provider, two per network prefix and eight per
+relay: a single owner posing as many must not fill the whole list.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
-
-from msgspec import Struct
+from collections.abc import Callable
 
 from market import money
-from market.feasibility import Candidate, Limits, is_feasible
+from market.ask import Ask
+from market.compiler import OVERFLOW
+from market.feasibility import Candidate, is_feasible
 from market.offer_book import OfferBook
-from market.records import Bid, Offer
-from market.signing import Verified, digest
+from market.offer_row import Cost, Query, Row, expected_cost, expected_ms
+from market.records import Offer
+from market.signing import Verified
 
 MAX_SHORTLIST = 16
 MAX_PER_PREFIX = 2
-STRATEGIES = ("lowest_cost",)
+MAX_PER_RELAY = 8
+"""Many homes can be behind one relay, so its address says less about who owns them."""
 _IP4 = re.compile(r"^/ip4/(\d+\.\d+\.\d+)\.\d+/")
-_PRIVATE = re.compile(r"(127|10|192\.168|172\.(1[6-9]|2\d|3[01]))\.")
+_IP6 = re.compile(r"^/ip6/([0-9a-f]{1,4}:[0-9a-f]{1,4}:[0-9a-f]{1,4}):", re.IGNORECASE)
+_RELAY = re.compile(r"/p2p/([^/]+)/p2p-circuit")
+_PRIVATE = re.compile(r"(127|10|192\.168|172\.(1[6-9]|2\d|3[01])|169\.254|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7]))\.")
 
 
-class Match(Struct, frozen=True, kw_only=True):
-    """One line of the shortlist. ``expected_cost`` is in token units for the whole of the job's maximum duration."""
+class Match:
+    """One line of the shortlist.
 
-    offer: Verified[Offer]
-    score: int
-    expected_cost: int
+    Attributes:
+        offer: whose it is.
+        score: by which it was ranked; the smallest is first.
+        row, query: what the score was computed from.
+    """
+
+    __slots__ = ("offer", "query", "row", "score")
+
+    def __init__(self, offer: Verified[Offer], score: int, row: Row, query: Query) -> None:
+        self.offer, self.score, self.row, self.query = offer, score, row, query
+
+    @property
+    def cost(self) -> Cost:
+        """The terms of the expected total cost in token units. They add up to :attr:`expected_cost`."""
+        exact = expected_cost(self.row, self.query)
+        total = -(-exact.total // money.NANO_MS_PER_UNIT)
+        image, transfer, risk, opening = (term // money.NANO_MS_PER_UNIT for term in exact[1:])
+        return Cost(total - image - transfer - risk - opening, image, transfer, risk, opening)
+
+    @property
+    def expected_cost(self) -> int:
+        """Token units the job is expected to cost here, all things counted, rounded up."""
+        return self.cost.total
+
+    @property
+    def expected_ms(self) -> int:
+        """Milliseconds the job is expected to run here."""
+        return expected_ms(self.row, self.query)
+
+    @property
+    def cap(self) -> int:
+        """Token units that must be set aside: the tag's price for the job's longest duration."""
+        return money.amount_due(self.offer.record.price, self.query.max_ms * self.query.slots)
 
 
-class Shortlist(Struct, frozen=True, kw_only=True):
-    """The outcome of one auction. ``transcript`` commits to every live offer it was chosen from."""
+class Shortlist:
+    """The outcome of one look at the book: the matches, best first, and how many offers there were."""
 
-    matches: tuple[Match, ...]
-    considered: int
-    transcript: bytes
+    __slots__ = ("considered", "matches", "query")
+
+    def __init__(self, matches: tuple[Match, ...], considered: int, query: Query) -> None:
+        self.matches, self.considered, self.query = matches, considered, query
 
 
-def shortlist(
-    book: OfferBook, bid: Bid, limits: Limits, *, now: int, max_duration_ms: int, size: int = MAX_SHORTLIST
-) -> Shortlist:
-    """Rank the feasible offers for a bid, best first.
+def shortlist(book: OfferBook, ask: Ask, *, now: int, size: int = MAX_SHORTLIST) -> Shortlist:
+    """Rank the feasible offers for an ask, best first.
 
     Args:
         book: the offers this node knows.
-        bid: what is asked for; its id breaks ties.
-        limits: the requester's private limits.
+        ask: what is wanted, with the requester's private limits.
         now: UTC milliseconds; offers past their time do not take part.
-        max_duration_ms: how long the job may run, for the expected cost.
         size: length of the list at most.
     """
-    live = sorted(book.live(now), key=lambda offer: offer.id)
-    fitting = [
-        offer
-        for offer in live
-        if is_feasible(
-            Candidate(offer=offer.record, free_slots=book.free_slots(offer.record)), bid.requirements, limits
-        )
-    ]
-    fitting.sort(key=lambda offer: rank(offer, bid))
-    matches = tuple(
-        Match(
-            offer=offer,
-            score=rank(offer, bid)[0],
-            expected_cost=money.amount_due(offer.record.price, max_duration_ms * bid.requirements.slots),
-        )
-        for offer in _spread(fitting, size)
-    )
-    return Shortlist(matches=matches, considered=len(live), transcript=transcript_of(live))
+    query = book.compile(ask, now)
+    return Shortlist(spread(book, ask, query, lambda count: book.index.top(query, count), size), len(book), query)
 
 
-def rank(offer: Verified[Offer], bid: Bid) -> tuple[int, bytes, bytes]:
-    """The order of the auction under ``lowest_cost``: price per GPU-second, then the tie-break."""
-    return (offer.record.price, digest(offer.id, bid.bid_id), offer.id)
+def spread(
+    book: OfferBook, ask: Ask, query: Query, top: Callable[[int], list[tuple[int, int]]], size: int
+) -> tuple[Match, ...]:
+    """The first ``size`` of a ranking that may stand in one list together.
+
+    Args:
+        book, ask, query: what the ranking was made from.
+        top: the best so many ``(score, handle)``; asked again for more while too many of them are one owner's.
+        size: length of the list at most.
+    """
+    count = size
+    while size > 0:
+        ranked = top(count)
+        chosen = _choose(book, ask, query, ranked, size)
+        if len(chosen) == size or len(ranked) < count:
+            return chosen
+        count *= 4
+    return ()
 
 
-def transcript_of(offers: Iterable[Verified[Offer]]) -> bytes:
-    """The digest an award carries: it commits to the set of signed offers, whatever their order."""
-    return digest(b"computefabric/transcript/1\0", *sorted(offer.id for offer in offers))
-
-
-def _spread(ranked: list[Verified[Offer]], size: int) -> list[Verified[Offer]]:
-    chosen: list[Verified[Offer]] = []
-    providers: set[bytes] = set()
-    prefixes: Counter[str] = Counter()
-    for offer in ranked:
+def _choose(book: OfferBook, ask: Ask, query: Query, ranked: list[tuple[int, int]], size: int) -> tuple[Match, ...]:
+    chosen: list[Match] = []
+    providers: set[int] = set()
+    crowds: Counter[str] = Counter()
+    for score, handle in ranked:
+        row = book.row_at(handle)
+        if row.provider in providers:
+            continue
+        offer = book.offer_at(handle)
+        if row.flags & OVERFLOW and not _fits_by_words(book, offer, ask):
+            continue
+        crowd, most = neighbourhood(offer.record)
+        if crowd and crowds[crowd] >= most:
+            continue
+        providers.add(row.provider)
+        crowds[crowd] += 1
+        chosen.append(Match(offer, score, row, query))
         if len(chosen) == size:
             break
-        prefix = _network_prefix(offer.record)
-        if offer.record.provider in providers or (prefix and prefixes[prefix] >= MAX_PER_PREFIX):
-            continue
-        providers.add(offer.record.provider)
-        prefixes[prefix] += 1
-        chosen.append(offer)
-    return chosen
+    return tuple(chosen)
 
 
-def _network_prefix(offer: Offer) -> str:
-    """The /24 of the first public address. Loopback and private ranges say nothing about who owns a machine."""
+def candidate_of(book: OfferBook, offer: Verified[Offer]) -> Candidate:
+    """An offer with what the book knows of it, as the rules of feasibility read it."""
+    known = book.known(offer.record.provider)
+    return Candidate(
+        offer=offer.record,
+        free_slots=book.free_slots(offer.record),
+        reputation=known.reputation,
+        rtt_us=known.rtt_us,
+    )
+
+
+def neighbourhood(offer: Offer) -> tuple[str, int]:
+    """Where a machine seems to be, and how many of a list may be there: the /24 or /48 of its first public address, or
+    its relay. Empty when nothing is known: loopback and private ranges say nothing about who owns a machine."""
     for address in offer.addresses:
+        if (relay := _RELAY.search(address)) is not None:
+            return relay[1], MAX_PER_RELAY
         found = _IP4.match(address)
-        if found and not _PRIVATE.match(found[1]):
-            return found[1]
-    return ""
+        if found and not _PRIVATE.match(found[1] + "."):
+            return found[1], MAX_PER_PREFIX
+        six = _IP6.match(address)
+        if six and not six[1].lower().startswith(("fc", "fd", "fe8")):
+            return six[1].lower(), MAX_PER_PREFIX
+    return "", 0
+
+
+def _fits_by_words(book: OfferBook, offer: Verified[Offer], ask: Ask) -> bool:
+    return is_feasible(candidate_of(book, offer), ask.requirements, ask.limits)

@@ -1,14 +1,22 @@
 """The offers a node believes in right now. Filled only with verified records; bounded; never asks the clock.
 
-The newest version of a (provider, machine) pair replaces the older ones. A provider cannot grow the book at will:
-there is a limit per provider and a limit in all, and at the limit the offer that expires first makes room.
+The newest version of a (provider, machine) pair replaces the older ones, and a withdrawn one leaves a tombstone, so
+that no older version comes back. A provider cannot grow the book at will: there is a limit per provider, and a limit in
+all, at which the peer that handed in most makes room. Live offers are kept compiled in an index
+(:mod:`market.offer_row`).
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
 from enum import Enum
 
+from market.ask import Ask
+from market.compiler import Compiler
+from market.knowledge import STRANGER, Known
+from market.offer_index import OfferIndex
+from market.offer_row import Query, Row
 from market.records import Offer, Refusal
 from market.signing import Verified
 
@@ -16,6 +24,10 @@ MAX_OFFERS = 100_000
 MAX_MACHINES_PER_PROVIDER = 64
 MAX_TTL_MS = 10 * 60_000
 """No offer is believed longer than this, whatever it says of itself."""
+MAX_KNOWN = 100_000
+
+Name = tuple[bytes, str]
+"""Provider and machine."""
 
 
 class Intake(Enum):
@@ -23,6 +35,7 @@ class Intake(Enum):
 
     ADDED = "added"
     REPLACED = "replaced"
+    WITHDRAWN = "withdrawn"
     KNOWN = "known"
     OLDER = "older"
     EXPIRED = "expired"
@@ -31,62 +44,156 @@ class Intake(Enum):
     TOO_MANY = "too_many"
 
 
-class OfferBook:
-    """Live offers by (provider, machine). All times are UTC milliseconds given by the caller."""
+class _Entry:
+    """One machine in the book. ``handle`` is None for a tombstone; ``free`` what its provider said when it refused."""
 
-    def __init__(self, *, max_skew_ms: int, max_offers: int = MAX_OFFERS) -> None:
-        self._offers: dict[tuple[bytes, str], Verified[Offer]] = {}
-        self._machines: dict[bytes, int] = {}
-        self._free: dict[tuple[bytes, str], tuple[int, int]] = {}
+    __slots__ = ("free", "handle", "offer", "row", "source")
+
+    def __init__(self, offer: Verified[Offer], source: bytes) -> None:
+        self.offer = offer
+        self.source = source
+        self.handle: int | None = None
+        self.row: Row | None = None
+        self.free: tuple[int, int] = (0, 0)
+
+
+class OfferBook:
+    """Live offers by (provider, machine). All times are UTC milliseconds given by the caller.
+
+    Args:
+        max_skew_ms: how far in the future an offer may be dated.
+        max_offers: the limit in all.
+        index: what finds offers; the pure Python one by default.
+    """
+
+    def __init__(self, *, max_skew_ms: int, max_offers: int = MAX_OFFERS, index: OfferIndex | None = None) -> None:
+        self.index: OfferIndex = OfferIndex() if index is None else index
+        self._compiler = Compiler()
+        self._entries: dict[Name, _Entry] = {}
+        self._providers: dict[bytes, dict[str, _Entry]] = {}
+        self._numbers: dict[bytes, int] = {}
+        self._next_number = 0
+        self._at: list[_Entry | None] = []
+        self._vacant: list[int] = []
+        self._known: dict[bytes, Known] = {}
+        self._sources: dict[bytes, dict[Name, None]] = {}
+        self._expiry: list[tuple[int, Name]] = []
         self._max_skew_ms = max_skew_ms
         self._max_offers = max_offers
 
     def __len__(self) -> int:
-        return len(self._offers)
+        return len(self._at) - len(self._vacant)
 
-    def take(self, offer: Verified[Offer], now: int) -> Intake:
-        """Put a verified offer in the book, unless it is stale, misdated or one too many."""
+    def take(self, offer: Verified[Offer], now: int, *, source: bytes = b"") -> Intake:
+        """Put a verified offer in the book, unless it is stale, misdated or one too many.
+
+        Args:
+            offer: what was heard.
+            now: UTC milliseconds.
+            source: the peer that handed it to us; empty for our own.
+        """
         record = offer.record
         if (verdict := self._misdated(record, now)) is not None:
             return verdict
         name = (record.provider, record.machine)
-        known = self._offers.get(name)
-        if known is not None:
-            if known.id == offer.id:
+        entry = self._entries.get(name)
+        if entry is not None:
+            if entry.offer.id == offer.id:
                 return Intake.KNOWN
-            if record.version <= known.record.version:
+            if record.version <= entry.offer.record.version:
                 return Intake.OLDER
-            self._offers[name] = offer
-            return Intake.REPLACED
-        if self._machines.get(record.provider, 0) >= MAX_MACHINES_PER_PROVIDER:
+            self._replace(entry, offer)
+            return Intake.WITHDRAWN if record.withdrawn else Intake.REPLACED
+        if len(self._providers.get(record.provider, ())) >= MAX_MACHINES_PER_PROVIDER:
             return Intake.TOO_MANY
-        if len(self._offers) >= self._max_offers:
+        if len(self._entries) >= self._max_offers:
             self._make_room(now)
-        self._offers[name] = offer
-        self._machines[record.provider] = self._machines.get(record.provider, 0) + 1
-        return Intake.ADDED
+        self._add(name, offer, source)
+        return Intake.WITHDRAWN if record.withdrawn else Intake.ADDED
 
     def learn(self, refusal: Refusal, machine: str) -> None:
         """Believe a provider that says its slots are gone: valid for the version it speaks of and older ones."""
-        name = (refusal.provider, machine)
-        if name in self._offers:
-            self._free[name] = (refusal.version, refusal.free_slots)
+        entry = self._entries.get((refusal.provider, machine))
+        if entry is not None and entry.handle is not None:
+            entry.free = (refusal.version, refusal.free_slots)
+            self._compile(entry, was=entry.offer.record)
+
+    def know(self, provider: bytes, known: Known) -> None:
+        """Use these local facts about a provider from now on. Its offers are ranked anew by them."""
+        if provider not in self._known and len(self._known) >= MAX_KNOWN:
+            self._known.pop(next(iter(self._known)))
+        self._known[provider] = known
+        for entry in self._providers.get(provider, {}).values():
+            if entry.handle is not None:
+                self._compile(entry, was=entry.offer.record)
+
+    def known(self, provider: bytes) -> Known:
+        """What is known of a provider; :data:`~market.knowledge.STRANGER` when nothing is."""
+        return self._known.get(provider, STRANGER)
 
     def free_slots(self, offer: Offer) -> int:
         """Free slots of an offer, corrected by what its provider said when it refused us."""
-        version, free = self._free.get((offer.provider, offer.machine), (0, 0))
+        entry = self._entries.get((offer.provider, offer.machine))
+        version, free = entry.free if entry is not None else (0, 0)
         return min(offer.free_slots, free) if version >= offer.version else offer.free_slots
 
     def live(self, now: int) -> Iterator[Verified[Offer]]:
-        """Offers that have not expired, in no particular order."""
-        return (offer for offer in self._offers.values() if offer.record.expires_at > now)
+        """Offers that have not expired and are not withdrawn, in no particular order."""
+        return (entry.offer for entry in self._at if entry is not None and entry.offer.record.expires_at > now)
+
+    def tombstones(self, now: int) -> Iterator[Verified[Offer]]:
+        """Withdrawals that still keep older versions out."""
+        return (
+            entry.offer
+            for entry in self._entries.values()
+            if entry.handle is None and entry.offer.record.expires_at > now
+        )
+
+    def compile(self, ask: Ask, now: int) -> Query:
+        """The query for an ask, with the going price as this book has it: the lower median of all free offers of the
+        models asked for, taken over the medians of their classes."""
+        classes = self._compiler.classes(ask.requirements.gpus)
+        return self._compiler.query(
+            ask, now=now, reference=_going_price(self.index, classes), providers=self._numbers.get
+        )
+
+    def offer_at(self, handle: int) -> Verified[Offer]:
+        """The offer that an index calls by this number.
+
+        Raises:
+            LookupError: there is none.
+        """
+        return self._entry_at(handle).offer
+
+    def row_at(self, handle: int) -> Row:
+        """The compiled offer of this number, with the free slots that are known of.
+
+        Raises:
+            LookupError: there is none.
+        """
+        row = self._entry_at(handle).row
+        assert row is not None
+        return row
+
+    def rows(self, now: int) -> Iterator[Row]:
+        """Every live offer, compiled."""
+        return (entry.row for entry in self._at if entry is not None and entry.row and entry.row.expires > now)
 
     def drop_expired(self, now: int) -> int:
-        """Forget expired offers; returns how many."""
-        gone = [name for name, offer in self._offers.items() if offer.record.expires_at <= now]
-        for name in gone:
+        """Forget expired offers and tombstones; returns how many."""
+        gone = 0
+        while self._expiry and self._expiry[0][0] <= now:
+            _, name = heapq.heappop(self._expiry)
+            entry = self._entries.get(name)
+            if entry is None:
+                continue
+            if entry.offer.record.expires_at > now:
+                # Refreshed since: one line per machine, put back when its time came, however often it is said again.
+                heapq.heappush(self._expiry, (entry.offer.record.expires_at, name))
+                continue
             self._forget(name)
-        return len(gone)
+            gone += 1
+        return gone
 
     def _misdated(self, record: Offer, now: int) -> Intake | None:
         if record.expires_at <= now:
@@ -97,14 +204,120 @@ class OfferBook:
             return Intake.LIVES_TOO_LONG
         return None
 
-    def _make_room(self, now: int) -> None:
-        if self.drop_expired(now) == 0:
-            soonest = min(self._offers, key=lambda name: self._offers[name].record.expires_at)
-            self._forget(soonest)
+    def _add(self, name: Name, offer: Verified[Offer], source: bytes) -> None:
+        entry = self._entries[name] = _Entry(offer, source)
+        provider = name[0]
+        if provider not in self._numbers:
+            self._numbers[provider] = self._next_number
+            self._next_number += 1
+        self._providers.setdefault(provider, {})[name[1]] = entry
+        self._sources.setdefault(source, {})[name] = None
+        if len(self._expiry) > 2 * self._max_offers:
+            self._expiry = [(one.offer.record.expires_at, known) for known, one in self._entries.items()]
+            heapq.heapify(self._expiry)
+        else:
+            heapq.heappush(self._expiry, (offer.record.expires_at, name))
+        if not offer.record.withdrawn:
+            self._place(entry)
 
-    def _forget(self, name: tuple[bytes, str]) -> None:
-        del self._offers[name]
-        self._free.pop(name, None)
-        self._machines[name[0]] -= 1
-        if not self._machines[name[0]]:
-            del self._machines[name[0]]
+    def _replace(self, entry: _Entry, offer: Verified[Offer]) -> None:
+        old, row = entry.offer, entry.row
+        entry.offer = offer
+        if offer.record.withdrawn:
+            self._unplace(entry, old.record)
+        elif row is None:
+            self._place(entry)
+        elif _same_goods(old.record, offer.record):
+            # What every node hears every 20 seconds from every other: nothing to compile.
+            entry.row = row._replace(
+                id=offer.id,
+                tie=int.from_bytes(offer.id[:8], "big"),
+                expires=offer.record.expires_at,
+                free=self.free_slots(offer.record),
+            )
+            self.index.put(entry.row)
+        else:
+            self._compile(entry, was=old.record)
+
+    def _place(self, entry: _Entry) -> None:
+        if self._vacant:
+            entry.handle = self._vacant.pop()
+            self._at[entry.handle] = entry
+        else:
+            entry.handle = len(self._at)
+            self._at.append(entry)
+        self._compile(entry, was=None)
+
+    def _compile(self, entry: _Entry, *, was: Offer | None) -> None:
+        """Make the row of an entry anew. ``was`` is the offer behind the row it has now, None when it has none."""
+        offer, before = entry.offer, entry.row
+        assert entry.handle is not None
+        entry.row = self._compiler.row(
+            offer,
+            self.known(offer.record.provider),
+            handle=entry.handle,
+            provider=self._numbers[offer.record.provider],
+            free=self.free_slots(offer.record),
+        )
+        self.index.put(entry.row)
+        if before is not None and was is not None:
+            self._compiler.forget(was, before)
+
+    def _unplace(self, entry: _Entry, offer: Offer) -> None:
+        if entry.handle is None:
+            return
+        assert entry.row is not None
+        self.index.drop(entry.handle)
+        self._compiler.forget(offer, entry.row)
+        self._at[entry.handle] = None
+        self._vacant.append(entry.handle)
+        entry.handle = entry.row = None
+
+    def _make_room(self, now: int) -> None:
+        if self.drop_expired(now):
+            return
+        # Not who expires first: strangers would then push out everybody by dating their offers a little later.
+        crowd = max(self._sources.values(), key=len)
+        self._forget(next(iter(crowd)))
+
+    def _forget(self, name: Name) -> None:
+        entry = self._entries.pop(name)
+        self._unplace(entry, entry.offer.record)
+        provider, machine = name
+        machines = self._providers[provider]
+        del machines[machine]
+        if not machines:
+            del self._providers[provider], self._numbers[provider]
+        mates = self._sources[entry.source]
+        del mates[name]
+        if not mates:
+            del self._sources[entry.source]
+
+    def _entry_at(self, handle: int) -> _Entry:
+        entry = self._at[handle] if 0 <= handle < len(self._at) else None
+        if entry is None:
+            raise LookupError(f"no offer has the number {handle}")
+        return entry
+
+
+_VOLATILE = {"version", "issued_at", "expires_at", "free_slots", "granted", "addresses"}
+_GOODS = tuple(field for field in Offer.__struct_fields__ if field not in _VOLATILE)
+
+
+def _same_goods(old: Offer, new: Offer) -> bool:
+    """Whether a newer version only says again what was said, with other times or other free slots."""
+    return all(getattr(old, field) == getattr(new, field) for field in _GOODS)
+
+
+def _going_price(index: OfferIndex, classes: tuple[int, ...]) -> int:
+    """The lower median of class medians, each counted as often as the class has offers; 0 for an empty market."""
+    medians = sorted((price, count) for count, price in map(index.prices, classes) if count)
+    half = sum(count for _, count in medians)
+    for price, count in medians:
+        half -= 2 * count
+        if half <= 0:
+            return price
+    return 0
+
+
+__all__ = ["MAX_MACHINES_PER_PROVIDER", "MAX_OFFERS", "MAX_TTL_MS", "Intake", "OfferBook"]

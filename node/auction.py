@@ -14,12 +14,13 @@ from typing import Any
 from msgspec import Struct
 
 from market import codec
+from market.ask import Ask, JobFacts, ask_of, facts_of_spec
 from market.errors import PeerFault
 from market.explain import WhyNot, why_not
-from market.feasibility import Candidate, Limits
-from market.matching import Match, Shortlist, shortlist
+from market.feasibility import Limits
+from market.matching import Match, Shortlist, candidate_of, shortlist
 from market.records import Award, Bid, JobSpec, Lease, Refusal
-from market.signing import Signer, Verified, spec_hash, verify
+from market.signing import Signer, Verified, digest, spec_hash, verify
 from node import wire
 from node.admission import pack_batch
 from node.control import money, price_view
@@ -46,13 +47,22 @@ class Purse(Struct, frozen=True, kw_only=True):
 
 
 class Purchase(Struct, frozen=True, kw_only=True):
-    """What an auction is held for. ``funds`` is what can be set aside, in units; None while that is not known."""
+    """What an auction is held for. ``funds`` is what can be set aside, in units; None while that is not known.
+
+    ``weights`` belong to the strategy ``custom``; ``job`` is what is known of the job beyond its spec.
+    """
 
     spec: JobSpec
     salt: bytes
     limits: Limits
     strategy: str
+    weights: tuple[int, ...] = ()
+    job: JobFacts | None = None
     funds: int | None = None
+
+    def ask(self, bid: Bid) -> Ask:
+        """The whole ask behind a bid of this purchase."""
+        return ask_of(bid, self.limits, self.job or facts_of_spec(self.spec))
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -94,8 +104,8 @@ class Auctioneer:
         """The shortlist for a bid right now, and why the other offers are not on it. Asks nobody."""
         now = self._clock.now_ms()
         book = self._intake.book
-        found = shortlist(book, bid, purchase.limits, now=now, max_duration_ms=purchase.spec.max_duration_ms)
-        everybody = [Candidate(offer=o.record, free_slots=book.free_slots(o.record)) for o in book.live(now)]
+        found = shortlist(book, purchase.ask(bid), now=now)
+        everybody = [candidate_of(book, offer) for offer in book.live(now)]
         return found, why_not(everybody, purchase.spec.requirements, purchase.limits)
 
     def draw_bid(self, purchase: Purchase) -> Verified[Bid]:
@@ -107,6 +117,7 @@ class Auctioneer:
                 bid_id=self._rng.randbytes(16),
                 requirements=purchase.spec.requirements,
                 strategy=purchase.strategy,
+                weights=purchase.weights,
                 spec_hash=spec_hash(purchase.spec, purchase.salt),
                 issued_at=now,
                 expires_at=now + _BID_TTL_MS,
@@ -120,9 +131,10 @@ class Auctioneer:
         if found.matches:
             await tell("matching", describe_match(found, reasons))
             await self._network.publish(wire.TOPIC_BIDS, pack_batch([bid]))
-        affordable = [one for one in found.matches if purchase.funds is None or one.expected_cost <= purchase.funds]
+        affordable = [one for one in found.matches if purchase.funds is None or one.cap <= purchase.funds]
+        transcript = digest(*sorted(offer.id for offer in self._intake.book.live(self._clock.now_ms())))
         for match in affordable[: wire.MAX_AWARD_TRIES]:
-            lease = await self._try(match, bid.record, purchase, found.transcript, tell)
+            lease = await self._try(match, bid.record, purchase, transcript, tell)
             if lease is not None:
                 return Outcome(lease=lease, match=match, shortlist=found, why_not=reasons)
         return Outcome(lease=None, shortlist=found, why_not=reasons)
@@ -213,7 +225,6 @@ def describe_match(found: Shortlist, reasons: WhyNot) -> dict[str, Any]:
     return {
         "offers": found.considered,
         "matches": reasons.matches,
-        "transcript": found.transcript.hex(),
         "rejected": [{"rule": r.rule, "fails": r.fails, "only": r.only} for r in reasons.rules],
         "closest": [{"rule": c.rule, "field": c.field, "value": c.value} for c in reasons.closest],
         "candidates": [

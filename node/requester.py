@@ -280,7 +280,7 @@ class RequesterDesk:
     async def _no_match(self, job: Job, outcome: Outcome | None) -> None:
         if outcome is not None and not outcome.shortlist.matches:
             await self.tell(job, "matching", describe_match(outcome.shortlist, outcome.why_not))
-        cheapest = min((one.expected_cost for one in outcome.shortlist.matches), default=0) if outcome else 0
+        cheapest = min((one.cap for one in outcome.shortlist.matches), default=0) if outcome else 0
         if job.funds is not None and cheapest > job.funds:
             await self.tell(job, "failed", describe_shortage(cheapest, job.funds))
             return

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from ledger.ports import LaneKey
 from ledger.voucher import Domain, SessionKey, lane_proof_digest
+from market.ask import Ask, JobFacts
 from market.feasibility import Candidate, Limits
 from market.records import (
     Award,
@@ -24,6 +25,7 @@ from market.records import (
     UsageReport,
 )
 from market.signing import Signer, Verified, spec_hash
+from market.strategies import STRATEGIES
 from node.lane_subjects import award_subject, close_subject
 
 NOW = 1_800_000_000_000
@@ -87,6 +89,18 @@ def a_candidate(*, free_slots: int | None = None, reputation: int = 1000, **chan
     return Candidate(
         offer=offer, free_slots=offer.free_slots if free_slots is None else free_slots, reputation=reputation
     )
+
+
+def an_ask(**changes: Any) -> Ask:
+    """The cheapest machine for an hour, whichever it is."""
+    plain = Ask(
+        bid_id=b"b" * 16,
+        requirements=Requirements(),
+        weights=STRATEGIES["lowest_cost"],
+        limits=some_limits(),
+        job=JobFacts(max_ms=3_600_000),
+    )
+    return replace(plain, **changes)
 
 
 def a_bid(**changes: Any) -> Bid:

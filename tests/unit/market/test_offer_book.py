@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from market import offer_book
+from market.knowledge import Known
 from market.offer_book import Intake, OfferBook
 from market.records import Offer
 from market.signing import Verified
+from market.speeds import speed_of
 from tests.fakes.samples import NOW, SELLER, a_refusal, a_signer, an_offer, offered_by
 
 SKEW = 60_000
@@ -75,14 +77,64 @@ def test_a_provider_has_so_many_machines_and_no_more(book: OfferBook):
     assert book.take(_offer(machine="one more"), NOW) is Intake.ADDED
 
 
-def test_a_full_book_drops_the_expired_first_and_then_what_expires_soonest():
-    book = OfferBook(max_skew_ms=SKEW, max_offers=3)
+def test_a_full_book_drops_the_expired_first_and_then_what_came_from_the_busiest_peer():
+    book = OfferBook(max_skew_ms=SKEW, max_offers=4)
+    honest = offered_by(a_signer("honest"), machine="mine", expires_at=NOW + 8_000)
+    book.take(honest, NOW, source=b"neighbour")
     for number, life in enumerate((5_000, 1_000, 9_000)):
-        book.take(_offer(machine=f"m{number}", expires_at=NOW + life), NOW)
-    assert book.take(_offer(machine="m3", expires_at=NOW + 7_000), NOW) is Intake.ADDED
-    assert {offer.record.machine for offer in book.live(NOW)} == {"m0", "m2", "m3"}
-    assert book.take(_offer(machine="m4", expires_at=NOW + 20_000), NOW + 6_000) is Intake.ADDED
-    assert {offer.record.machine for offer in book.live(NOW + 6_000)} == {"m2", "m3", "m4"}
+        book.take(_offer(machine=f"m{number}", expires_at=NOW + life), NOW, source=b"flooder")
+    assert book.take(_offer(machine="m3", expires_at=NOW + 7_000), NOW, source=b"flooder") is Intake.ADDED
+    assert _machines(book, NOW) == {"mine", "m1", "m2", "m3"}, "the flood pushed out something else than itself"
+    assert book.take(_offer(machine="m4", expires_at=NOW + 20_000), NOW + 1_000, source=b"flooder") is Intake.ADDED
+    assert _machines(book, NOW + 1_000) == {"mine", "m2", "m3", "m4"}
+
+
+def test_a_machine_said_again_and_again_takes_one_line_of_the_calendar(book: OfferBook):
+    for version in range(1, 500):
+        book.take(_offer(version=version, expires_at=NOW + 1_000 + version), NOW)
+    assert book.drop_expired(NOW + 1_498) == 0
+    assert book.drop_expired(NOW + 1_499) == 1
+    assert len(book) == 0
+
+
+def test_a_withdrawn_machine_stays_away(book: OfferBook):
+    book.take(_offer(version=2), NOW)
+    gone = _offer(version=3, withdrawn=True, expires_at=NOW + 90_000)
+    assert book.take(gone, NOW) is Intake.WITHDRAWN
+    assert (len(book), list(book.live(NOW)), list(book.tombstones(NOW))) == (0, [], [gone])
+    assert book.take(_offer(version=2), NOW) is Intake.OLDER, "an older version came back"
+    assert list(book.tombstones(NOW + 90_000)) == []
+    assert book.take(_offer(version=4), NOW) is Intake.REPLACED, "its owner may sell it again"
+    assert len(book) == 1
+
+
+def test_a_withdrawal_heard_first_keeps_the_offer_out(book: OfferBook):
+    assert book.take(_offer(version=3, withdrawn=True), NOW) is Intake.WITHDRAWN
+    assert book.take(_offer(version=2), NOW) is Intake.OLDER
+    assert len(book) == 0
+    book.drop_expired(NOW + 60_000)
+    assert list(book.tombstones(NOW)) == []
+
+
+def test_what_is_known_of_a_provider_ranks_its_offers_anew(book: OfferBook):
+    book.take(_offer(), NOW)
+    (before,) = book.rows(NOW)
+    book.know(SELLER.key, Known(reputation=400, rtt_us=7_000, failure=90, speed=123, link_mbps=1_000, opening=9))
+    (after,) = book.rows(NOW)
+    assert (before.reputation, after.reputation) == (1000, 400)
+    assert (after.rtt_us, after.latency, after.failure, after.speed, after.opening) == (7_000, 7, 90, 123, 9)
+    assert after.link < before.link
+    book.take(_offer(version=2), NOW)
+    assert next(book.rows(NOW)).reputation == 400, "a refresh forgot it"
+
+
+def test_an_owner_may_not_claim_any_speed(book: OfferBook):
+    book.take(_offer(gpu="RTX4090", speed=1_000_000), NOW)
+    assert next(book.rows(NOW)).speed == 2 * speed_of("RTX4090")
+
+
+def _machines(book: OfferBook, now: int) -> set[str]:
+    return {offer.record.machine for offer in book.live(now)}
 
 
 def test_a_refusal_corrects_the_version_it_speaks_of(book: OfferBook):

@@ -1,0 +1,191 @@
+"""Turns offers into rows and asks into queries. Owns the tables of words; knows nothing of which offers are live."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import lru_cache
+
+from market.ask import Ask
+from market.feasibility import (
+    driver_number,
+    in_jurisdictions,
+    is_bearable,
+    notice_of,
+    notice_wanted,
+    same_model,
+    within_region,
+)
+from market.interning import WordTable, mask_of
+from market.knowledge import Known
+from market.offer_row import ALL, SIMULATED, UNBEARABLE, Query, Row
+from market.records import Offer
+from market.signing import Verified
+from market.speeds import performance, speed_of
+
+CLASSES = 4096
+BITS = 64
+OVERFLOW = 4
+"""Flag of a row some of whose words found no place: it fits only if its words do (``feasibility.is_feasible``)."""
+DEFAULT_MBPS = 100
+_GIB_MEGABIT_MS = 8_589_935
+"""Milliseconds to move one GiB at one megabit per second."""
+UNKNOWN_LATENCY_MS = 100
+INTERRUPTIBLE_FAILURE = 80
+"""Permille added to the expected failures of a machine that its owner may take back."""
+MAX_CLAIM = 2
+"""How many times the table's speed of its model an owner's own figure may claim before a receipt bears it out."""
+_NO_LIMIT = 2**31 - 1
+
+
+class Compiler:
+    """The words of one book as numbers."""
+
+    def __init__(self) -> None:
+        self._models: WordTable[str] = WordTable(CLASSES)
+        self._regions: WordTable[str] = WordTable(BITS)
+        self._countries: WordTable[str] = WordTable(BITS)
+        self._runtimes: WordTable[str] = WordTable(BITS)
+        self._venues: WordTable[tuple[int, bytes]] = WordTable(BITS)
+        self._asked: dict[tuple[str, ...], tuple[int, tuple[int, ...]]] = {}
+
+    def row(self, offer: Verified[Offer], known: Known, *, handle: int, provider: int, free: int) -> Row:
+        """Compile an offer. Its words are in use until :meth:`forget`."""
+        o = offer.record
+        klass, region = self._models.hold(o.gpu), self._regions.hold(o.region)
+        country = self._countries.hold(o.jurisdiction)
+        venue = self._venues.hold((o.settlement.chain_id, o.settlement.escrow))
+        runtimes = [self._runtimes.hold(word) for word in o.runtimes]
+        crowded = self._models.is_shared(klass) or BITS - 1 in (region, country, venue, *runtimes)
+        speed = known.speed or _believed(o)
+        return Row(
+            handle=handle,
+            id=offer.id,
+            tie=int.from_bytes(offer.id[:8], "big"),
+            provider=provider,
+            klass=klass,
+            expires=o.expires_at,
+            price=o.price,
+            free=free,
+            vram=o.vram_mib,
+            cpu=o.cpu_milli,
+            memory=o.memory_mib,
+            disk=o.disk_mib,
+            cuda=o.cuda_milli,
+            driver=driver_number(o.driver),
+            notice=notice_of(o),
+            reputation=known.reputation,
+            rtt_us=known.rtt_us,
+            latency=min(known.rtt_us // 1000, 1000) if known.rtt_us else UNKNOWN_LATENCY_MS,
+            venue=1 << venue,
+            region=1 << region,
+            jurisdiction=1 << country,
+            runtimes=mask_of(runtimes),
+            flags=(SIMULATED if o.simulated else 0)
+            | (0 if is_bearable(o.terms) else UNBEARABLE)
+            | (OVERFLOW if crowded else 0),
+            speed=speed,
+            perf=performance(speed),
+            link=max(1, _GIB_MEGABIT_MS // (known.link_mbps or o.net_mbps or DEFAULT_MBPS)),
+            failure=min(1000, known.failure + (INTERRUPTIBLE_FAILURE if o.interruptible else 0)),
+            opening=known.opening,
+            images=frozenset(image_key(image) for image in o.images),
+        )
+
+    def forget(self, offer: Offer, row: Row) -> None:
+        """The words of a compiled offer are not in use any more."""
+        self._models.release(offer.gpu, row.klass)
+        self._regions.release(offer.region, row.region.bit_length() - 1)
+        self._countries.release(offer.jurisdiction, row.jurisdiction.bit_length() - 1)
+        self._venues.release((offer.settlement.chain_id, offer.settlement.escrow), row.venue.bit_length() - 1)
+        for word in offer.runtimes:
+            number = self._runtimes.number(word)
+            if row.runtimes >> number & 1:
+                self._runtimes.release(word, number)
+
+    def classes(self, models: tuple[str, ...]) -> tuple[int, ...]:
+        """The numbers of the GPU models that will do, ascending; all for none named."""
+        version, found = self._asked.get(models, (-1, ()))
+        if version != self._models.version:
+            wanted: Callable[[str], bool] = lambda offered: any(same_model(offered, model) for model in models)  # noqa: E731
+            found = tuple(self._models.matching(wanted) if models else self._models.all())
+            if len(self._asked) >= 256:
+                self._asked.clear()
+            self._asked[models] = (self._models.version, found)
+        return found
+
+    def query(self, ask: Ask, *, now: int, reference: int, providers: Callable[[bytes], int | None]) -> Query:
+        """Compile an ask.
+
+        Args:
+            ask: what is wanted.
+            now: UTC milliseconds.
+            reference: the going price, nanotokens per GPU-second.
+            providers: the number of a provider, None for one that offers nothing.
+        """
+        r, limits, job = ask.requirements, ask.limits, ask.job
+        runtimes = 1 << self._runtimes.number(r.runtime) if r.runtime else 0
+        cost, speed, reliability, latency = ask.weights
+        return Query(
+            tie=int.from_bytes(ask.bid_id[:8], "big"),
+            now=now,
+            classes=self.classes(r.gpus),
+            venue=1 << self._venues.number((limits.chain_id, limits.escrow)),
+            max_price=limits.max_price,
+            slots=r.slots,
+            vram=r.vram_mib,
+            vram_max=r.vram_max_mib or _NO_LIMIT,
+            cpu=r.cpu_milli,
+            memory=r.memory_mib,
+            disk=r.disk_mib,
+            cuda=r.cuda_milli,
+            driver=driver_number(r.driver),
+            notice=notice_wanted(r),
+            reputation=r.min_reputation,
+            max_rtt_us=limits.max_rtt_us,
+            regions=self._region_mask(r.regions),
+            jurisdictions=self._country_mask(r.jurisdictions),
+            runtimes=runtimes,
+            barred=UNBEARABLE | (0 if r.allow_simulated else SIMULATED),
+            allow=_numbers(limits.allow, providers) if limits.allow else None,
+            deny=_numbers(limits.deny, providers),
+            work_ms=job.work_ms * job.work_speed // 1000 if job.work_ms else job.max_ms,
+            paced=job.work_ms > 0,
+            max_ms=job.max_ms,
+            image=image_key(job.image),
+            image_mib=job.image_mib,
+            moved_mib=job.moved_mib,
+            waiting=reference if job.waiting is None else job.waiting,
+            reference=reference,
+            w_cost=cost,
+            w_speed=speed,
+            w_reliability=reliability,
+            w_latency=latency,
+        )
+
+    def _region_mask(self, regions: tuple[str, ...]) -> int:
+        if not regions:
+            return ALL
+        return mask_of(self._regions.matching(lambda word: any(within_region(word, one) for one in regions)))
+
+    def _country_mask(self, jurisdictions: tuple[str, ...]) -> int:
+        if not jurisdictions:
+            return ALL
+        return mask_of(self._countries.matching(lambda word: in_jurisdictions(word, jurisdictions)))
+
+
+@lru_cache(maxsize=65_536)
+def image_key(image: str) -> int:
+    """What names an image in a row: eight bytes of the hash of its digest, or of its whole name without one."""
+    name = image.partition("@")[2] or image
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
+
+
+def _believed(offer: Offer) -> int:
+    """An owner may know its card better than a table, but not by any factor it likes."""
+    listed = speed_of(offer.gpu)
+    return min(offer.speed, MAX_CLAIM * listed) if offer.speed else listed
+
+
+def _numbers(keys: tuple[bytes, ...], providers: Callable[[bytes], int | None]) -> frozenset[int]:
+    return frozenset(number for key in keys if (number := providers(key)) is not None)
