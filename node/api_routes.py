@@ -146,6 +146,8 @@ async def shutdown(control: Control, background: BackgroundTasks) -> Json:
 
 def _offer_query(given: dict[str, str]) -> Json:
     known: dict[str, type] = {
+        "where": str,
+        "order": str,
         "gpu": str,
         "region": str,
         "max_price": str,

@@ -135,7 +135,11 @@ class StatusView(TypedDict):
 
 
 class OfferView(TypedDict, total=False):
-    """One live offer. ``offer`` is the id of this version of it; ``mine`` marks the node's own."""
+    """One live offer. ``offer`` is the id of this version of it; ``mine`` marks the node's own.
+
+    ``speed`` (1000 is one A100) and ``net_mbps`` are the owner's word, 0 when it gives none. ``reputation`` (permille)
+    and ``rtt_ms`` (null when not measured) are what this node itself knows of the provider.
+    """
 
     offer: str
     provider: str
@@ -151,7 +155,17 @@ class OfferView(TypedDict, total=False):
     disk_mib: int
     price: PriceView
     region: str
+    jurisdiction: str
     isolation: str
+    runtimes: list[str]
+    driver: str
+    cuda_milli: int
+    interruptible: bool
+    notice_ms: int
+    speed: int
+    net_mbps: int
+    reputation: int
+    rtt_ms: float | None
     expires_at: str
 
 
@@ -292,8 +306,13 @@ class NodeControl(Protocol):
         ...
 
     async def offers(self, query: Json) -> list[OfferView]:
-        """Live offers, cheapest first. ``query`` may hold ``gpu``, ``region``, ``max_price`` (``"0.40/h"``),
-        ``min_vram_mib``, ``free`` (only with free slots), ``simulated`` (False hides them) and ``limit``."""
+        """Live offers, cheapest first. ``query`` may hold ``where`` and ``order`` (:mod:`node.offer_query`), ``gpu``,
+        ``region``, ``max_price`` (``"0.40/h"``), ``min_vram_mib``, ``free`` (only with free slots), ``simulated``
+        (False hides them) and ``limit``.
+
+        Raises:
+            InvalidRequest: ``bad_query``, with the column.
+        """
         ...
 
     async def submit(self, request: Json) -> Json:

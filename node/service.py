@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import msgspec
@@ -33,6 +33,7 @@ from node.job_journal import LEASED, PREFIX, Submitted, history
 from node.lease_board import PREFIX as LEASE_PREFIX
 from node.lease_board import LeaseBoard, load_board
 from node.offer_intake import OfferIntake
+from node.offer_query import arrange, parse_order, parse_query
 from node.ports import Clock, Network
 from node.requester import Job
 from node.trading import TradingNode, World
@@ -101,18 +102,21 @@ class NodeService:
         }
 
     async def offers(self, query: Json) -> list[OfferView]:
-        book = self._intake.book
-        found = [
-            views.offer_view(
+        asked, order = parse_query(str(query.get("where") or "")), parse_order(str(query.get("order") or ""))
+        found = [offer for offer in self._offer_views() if views.wanted(offer, query) and asked.wants(offer)]
+        return arrange(found, order)[: int(query.get("limit") or 1000)]
+
+    def _offer_views(self) -> Iterator[OfferView]:
+        book, rtts = self._intake.book, {peer.key: peer.rtt_us for peer in self._network.peers()}
+        for offer in book.live(self._clock.now_ms()):
+            provider = offer.record.provider
+            yield views.offer_view(
                 offer,
                 free_slots=book.free_slots(offer.record),
-                mine=offer.record.provider == self._network.key,
+                mine=provider == self._network.key,
+                known=book.known(provider),
+                rtt_us=rtts.get(provider, 0),
             )
-            for offer in book.live(self._clock.now_ms())
-        ]
-        found = [offer for offer in found if views.wanted(offer, query)]
-        found.sort(key=lambda offer: (offer["price"]["nano_per_gpu_second"], offer["offer"]))
-        return found[: int(query.get("limit") or 1000)]
 
     async def submit(self, request: Json) -> Json:
         return {"job": await self._buying().desk.submit(JobRequest.from_json(request))}

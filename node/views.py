@@ -6,6 +6,7 @@ from typing import Any
 
 from ledger.lane import LaneSummary
 from market import money as amounts
+from market.knowledge import STRANGER, Known
 from market.lease import OVER, LeaseState
 from market.records import Offer, UsageReport
 from market.signing import Verified, verify
@@ -15,9 +16,11 @@ from node.job_journal import Submitted, state_of
 from node.lease_board import LeaseBoard
 
 
-def offer_view(offer: Verified[Offer], *, free_slots: int, mine: bool) -> OfferView:
-    """One line of ``cfab offers``."""
-    record = offer.record
+def offer_view(
+    offer: Verified[Offer], *, free_slots: int, mine: bool, known: Known = STRANGER, rtt_us: int = 0
+) -> OfferView:
+    """One line of ``cfab offers``. ``known`` is what we know of its provider; ``rtt_us`` serves where that has none."""
+    record, rtt_us = offer.record, known.rtt_us or rtt_us
     return {
         "offer": offer.id.hex(),
         "provider": record.provider.hex(),
@@ -33,13 +36,23 @@ def offer_view(offer: Verified[Offer], *, free_slots: int, mine: bool) -> OfferV
         "disk_mib": record.disk_mib,
         "price": price_view(record.price),
         "region": record.region,
+        "jurisdiction": record.jurisdiction,
         "isolation": record.isolation,
+        "runtimes": list(record.runtimes),
+        "driver": record.driver,
+        "cuda_milli": record.cuda_milli,
+        "interruptible": record.interruptible,
+        "notice_ms": record.notice_ms,
+        "speed": record.speed,
+        "net_mbps": record.net_mbps,
+        "reputation": known.reputation,
+        "rtt_ms": rtt_us / 1000 if rtt_us else None,
         "expires_at": rfc3339(record.expires_at),
     }
 
 
 def wanted(offer: OfferView, query: dict[str, Any]) -> bool:
-    """Whether an offer passes the filters of ``cfab offers``."""
+    """Whether an offer passes the flags of ``cfab offers``."""
     return (
         (not query.get("gpu") or str(query["gpu"]).lower() in offer["gpu"].lower())
         and (not query.get("region") or offer["region"].startswith(str(query["region"])))

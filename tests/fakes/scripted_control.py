@@ -37,7 +37,17 @@ OFFER: OfferView = {
     "disk_mib": 10_240,
     "price": price_view(83_334),
     "region": "eu-north",
+    "jurisdiction": "se",
     "isolation": "container",
+    "runtimes": ["runc"],
+    "driver": "",
+    "cuda_milli": 0,
+    "interruptible": False,
+    "notice_ms": 0,
+    "speed": 0,
+    "net_mbps": 0,
+    "reputation": 1000,
+    "rtt_ms": None,
     "expires_at": rfc3339(T0 + 60_000),
 }
 MATCHING: Json = {
