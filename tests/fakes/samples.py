@@ -18,6 +18,7 @@ from market.records import (
     Lease,
     Offer,
     PaymentTerms,
+    Quote,
     Refusal,
     RefusalReason,
     Requirements,
@@ -84,11 +85,25 @@ def some_limits(**changes: Any) -> Limits:
     return replace(Limits(max_price=200_000, chain_id=CHAIN_ID, escrow=ESCROW), **changes)
 
 
-def a_candidate(*, free_slots: int | None = None, reputation: int = 1000, **changes: Any) -> Candidate:
+def a_candidate(*, free_slots: int | None = None, reputation: int = 1000, rtt_us: int = 0, **changes: Any) -> Candidate:
     offer = an_offer(**changes)
-    return Candidate(
-        offer=offer, free_slots=offer.free_slots if free_slots is None else free_slots, reputation=reputation
+    free = offer.free_slots if free_slots is None else free_slots
+    return Candidate(offer=offer, free_slots=free, reputation=reputation, rtt_us=rtt_us)
+
+
+def a_quote(offer: Verified[Offer] | None = None, **changes: Any) -> Quote:
+    """A tenth less than the tag, for the plain bid."""
+    offer = offer or SELLER.sign(an_offer())
+    plain = Quote(
+        provider=offer.record.provider,
+        bid_id=b"b" * 16,
+        machine=offer.record.machine,
+        offer_id=offer.id,
+        price=offer.record.price * 9 // 10,
+        issued_at=NOW,
+        expires_at=NOW + 10_000,
     )
+    return replace(plain, **changes)
 
 
 def an_ask(**changes: Any) -> Ask:

@@ -11,13 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from market.ask import Ask
 from market.explain import why_not
 from market.feasibility import RULES, Candidate, Limits, failures
-from market.matching import MAX_PER_PREFIX, rank, shortlist, transcript_of
+from market.matching import MAX_PER_PREFIX, shortlist
 from market.offer_book import OfferBook
+from market.offer_row import rank
 from market.records import Offer, Requirements
 from market.signing import Verified
-from tests.fakes.samples import NOW, a_bid, a_candidate, a_signer, offered_by, some_limits
+from tests.fakes.samples import NOW, a_candidate, a_signer, an_ask, offered_by, some_limits
 
 PROVIDERS = [a_signer(f"p{number}") for number in range(9)]
 BOOKS, ORDERS = 200, 5
@@ -44,36 +46,36 @@ def random_offers(luck: random.Random) -> list[Verified[Offer]]:
 def test_the_order_of_arrival_decides_nothing(seed: int):
     luck = random.Random(seed)
     offers = random_offers(luck)
-    bid = a_bid(bid_id=luck.randbytes(16), requirements=Requirements(cpu_milli=luck.choice([0, 2_000])))
+    ask = an_ask(bid_id=luck.randbytes(16), requirements=Requirements(cpu_milli=luck.choice([0, 2_000])))
     found = []
     for _ in range(ORDERS):
         luck.shuffle(offers)
         book = OfferBook(max_skew_ms=60_000)
         for offer in offers:
             book.take(offer, NOW - 1)
-        found.append(shortlist(book, bid, some_limits(), now=NOW, max_duration_ms=60_000))
-    assert all(one == found[0] for one in found)
-    _check_against_the_rules([offer for offer in offers if offer.record.expires_at > NOW], bid, found[0])
+        found.append(shortlist(book, ask, now=NOW).matches)
+    assert all([(one.offer, one.score) for one in listed] == [(o.offer, o.score) for o in found[0]] for listed in found)
+    ranks = {book.offer_at(row.handle).id: rank(row, book.compile(ask, NOW)) for row in book.rows(NOW)}
+    _check_against_the_rules(ask, [match.offer for match in found[0]], list(book.live(NOW)), ranks)
 
 
-def _check_against_the_rules(live: list[Verified[Offer]], bid: Any, found: Any) -> None:
-    listed = [match.offer for match in found.matches]
-    assert found.transcript == transcript_of(live)
-    assert found.considered == len(live)
-    assert listed == sorted(listed, key=lambda offer: rank(offer, bid))
+def _check_against_the_rules(
+    ask: Ask, listed: list[Verified[Offer]], live: list[Verified[Offer]], ranks: dict[bytes, Any]
+) -> None:
+    assert listed == sorted(listed, key=lambda offer: ranks[offer.id])
     providers = Counter(offer.record.provider for offer in listed)
     networks = Counter(_network(offer) for offer in listed if _network(offer))
     assert all(count == 1 for count in providers.values())
     assert all(count <= MAX_PER_PREFIX for count in networks.values())
     for offer in live:
         fits = not failures(
-            Candidate(offer=offer.record, free_slots=offer.record.free_slots), bid.requirements, some_limits()
+            Candidate(offer=offer.record, free_slots=offer.record.free_slots), ask.requirements, ask.limits
         )
         if offer in listed:
             assert fits
         elif fits:
             # Whoever is missing stands behind a better line of its owner, or behind two of its network.
-            better = [one for one in listed if rank(one, bid) < rank(offer, bid)]
+            better = [one for one in listed if ranks[one.id] < ranks[offer.id]]
             same_owner = any(one.record.provider == offer.record.provider for one in better)
             crowded = _network(offer) and sum(_network(one) == _network(offer) for one in better) >= MAX_PER_PREFIX
             assert same_owner or crowded

@@ -16,6 +16,10 @@ def _need(**changes: object) -> Requirements:
     return Requirements(**changes)  # type: ignore[arg-type]
 
 
+def _taken_back(notice_ms: int) -> Candidate:
+    return a_candidate(interruptible=True, notice_ms=notice_ms)
+
+
 HOLDS: list[Case] = [
     ("settlement", PLAIN, NEEDS, LIMITS),
     ("terms", a_candidate(terms=PaymentTerms(tick_ms=300_000, grace_ms=300_000)), NEEDS, LIMITS),
@@ -36,10 +40,18 @@ HOLDS: list[Case] = [
     ("region", PLAIN, _need(regions=("eu-west",)), LIMITS),
     ("region", PLAIN, _need(regions=("us", "eu")), LIMITS),
     ("region", a_candidate(region=""), NEEDS, LIMITS),
+    ("jurisdiction", a_candidate(jurisdiction="de"), _need(jurisdictions=("us", "eu")), LIMITS),
+    ("jurisdiction", a_candidate(jurisdiction="ch"), _need(jurisdictions=("ch",)), LIMITS),
+    ("jurisdiction", a_candidate(jurisdiction="no"), _need(jurisdictions=("eea",)), LIMITS),
     ("runtime", PLAIN, _need(runtime="runc"), LIMITS),
     ("runtime", a_candidate(runtimes=("runc", "runsc")), _need(runtime="runsc"), LIMITS),
     ("cuda", PLAIN, _need(cuda_milli=12_400), LIMITS),
+    ("driver", a_candidate(driver="535.104.05"), _need(driver="535.104.5"), LIMITS),
+    ("driver", a_candidate(driver="550.1"), _need(driver="535.104.05"), LIMITS),
+    ("interruption", PLAIN, _need(min_notice_ms=86_400_000), LIMITS),
+    ("interruption", _taken_back(60_000), _need(interruptible=True, min_notice_ms=60_000), LIMITS),
     ("reputation", a_candidate(reputation=500), _need(min_reputation=500), LIMITS),
+    ("rtt", a_candidate(rtt_us=5_000), NEEDS, some_limits(max_rtt_us=5_000)),
     ("allow", PLAIN, NEEDS, some_limits(allow=(BUYER.key, SELLER.key))),
     ("deny", PLAIN, NEEDS, some_limits(deny=(BUYER.key,))),
 ]
@@ -65,9 +77,18 @@ FAILS: list[Case] = [
     ("region", PLAIN, _need(regions=("eu-west-1",)), LIMITS),
     ("region", PLAIN, _need(regions=("e", "eu-w", "us")), LIMITS),
     ("region", a_candidate(region=""), _need(regions=("eu",)), LIMITS),
+    ("jurisdiction", PLAIN, _need(jurisdictions=("eu",)), LIMITS),
+    ("jurisdiction", a_candidate(jurisdiction="ch"), _need(jurisdictions=("eu", "eea")), LIMITS),
     ("runtime", PLAIN, _need(runtime="runsc"), LIMITS),
     ("cuda", PLAIN, _need(cuda_milli=12_401), LIMITS),
+    ("driver", PLAIN, _need(driver="1"), LIMITS),
+    ("driver", a_candidate(driver="535.104.04"), _need(driver="535.104.05"), LIMITS),
+    ("driver", a_candidate(driver="999.x"), _need(driver="1.0"), LIMITS),
+    ("interruption", _taken_back(86_400_000), NEEDS, LIMITS),
+    ("interruption", _taken_back(59_999), _need(interruptible=True, min_notice_ms=60_000), LIMITS),
     ("reputation", a_candidate(reputation=499), _need(min_reputation=500), LIMITS),
+    ("rtt", a_candidate(rtt_us=5_001), NEEDS, some_limits(max_rtt_us=5_000)),
+    ("rtt", a_candidate(rtt_us=0), NEEDS, some_limits(max_rtt_us=5_000)),
     ("allow", PLAIN, NEEDS, some_limits(allow=(BUYER.key,))),
     ("deny", PLAIN, NEEDS, some_limits(deny=(SELLER.key,))),
 ]

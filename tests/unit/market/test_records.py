@@ -17,6 +17,7 @@ from market.records import (
     Lease,
     Offer,
     PaymentTerms,
+    Quote,
     Refusal,
     Requirements,
     Settlement,
@@ -28,6 +29,7 @@ from tests.fakes.samples import (
     TERMS,
     a_bid,
     a_lease,
+    a_quote,
     a_refusal,
     a_report,
     an_award,
@@ -40,6 +42,7 @@ SAMPLES: dict[type[Struct], Struct] = {
     for record in (
         an_offer(),
         a_bid(),
+        a_quote(),
         an_award(),
         a_lease(),
         a_refusal(),
@@ -72,6 +75,9 @@ NUMBERS: list[tuple[type[Struct], str, int, int]] = [
     (Offer, "disk_mib", 0, 2**31),
     (Offer, "price", 0, 10**15),
     (Offer, "cuda_milli", 0, 1_000_000),
+    (Offer, "notice_ms", 0, 86_400_000),
+    (Offer, "speed", 0, 1_000_000),
+    (Offer, "net_mbps", 0, 1_000_000),
     (Requirements, "slots", 1, 4096),
     (Requirements, "vram_mib", 0, 1_000_000),
     (Requirements, "vram_max_mib", 0, 1_000_000),
@@ -79,12 +85,16 @@ NUMBERS: list[tuple[type[Struct], str, int, int]] = [
     (Requirements, "memory_mib", 0, 2**31),
     (Requirements, "disk_mib", 0, 2**31),
     (Requirements, "cuda_milli", 0, 1_000_000),
+    (Requirements, "min_notice_ms", 0, 86_400_000),
     (Requirements, "min_reputation", 0, 1000),
     (InputFile, "size", 0, 2**40),
     (JobSpec, "shm_mib", 0, 1_000_000),
     (JobSpec, "max_duration_ms", 1_000, MONTH),
     (Bid, "issued_at", 0, YEAR_9999),
     (Bid, "expires_at", 0, YEAR_9999),
+    (Quote, "price", 0, 10**15),
+    (Quote, "issued_at", 0, YEAR_9999),
+    (Quote, "expires_at", 0, YEAR_9999),
     (Award, "offer_version", 1, 2**53),
     (Award, "price", 0, 10**15),
     (Award, "slots", 1, 4096),
@@ -114,6 +124,9 @@ EXACT_BYTES: list[tuple[type[Struct], str, int]] = [
     (Bid, "requester", 32),
     (Bid, "bid_id", 16),
     (Bid, "spec_hash", 32),
+    (Quote, "provider", 32),
+    (Quote, "bid_id", 16),
+    (Quote, "offer_id", 32),
     (Award, "requester", 32),
     (Award, "provider", 32),
     (Award, "bid_id", 16),
@@ -140,12 +153,16 @@ LONGEST: list[tuple[type[Struct], str, int, object]] = [
     (Offer, "region", 64, "x"),
     (Offer, "isolation", 64, "x"),
     (Offer, "driver", 64, "x"),
+    (Offer, "jurisdiction", 64, "x"),
+    (Offer, "granted", 64, [b"8 bytes."]),
     (Offer, "runtimes", 8, ["runc"]),
     (Offer, "images", 16, ["x" * 80]),
     (Offer, "addresses", 8, ["x" * 256]),
     (Requirements, "gpus", 32, ["x" * 64]),
     (Requirements, "regions", 64, ["x" * 64]),
+    (Requirements, "jurisdictions", 64, ["x" * 64]),
     (Requirements, "runtime", 64, "x"),
+    (Requirements, "driver", 64, "x"),
     (InputFile, "target", 512, "x"),
     (JobSpec, "image", 512, "x"),
     (UsageReport, "detail", 512, "x"),
@@ -153,6 +170,9 @@ LONGEST: list[tuple[type[Struct], str, int, object]] = [
     (JobSpec, "command", 1024, ["x"]),
     (JobSpec, "outputs", 64, ["x" * 512]),
     (Bid, "strategy", 64, "x"),
+    (Bid, "weights", 4, [1000]),
+    (Quote, "machine", 64, "x"),
+    (Award, "quote", 1024, b"x"),
     (Award, "machine", 64, "x"),
     (Lease, "award", 8192, b"x"),
     (Lease, "slots", 4096, [0]),
@@ -165,6 +185,7 @@ ITEMS: list[tuple[type[Struct], str, int]] = [
     (Offer, "addresses", 256),
     (Requirements, "gpus", 64),
     (Requirements, "regions", 64),
+    (Requirements, "jurisdictions", 64),
     (JobSpec, "command", 131_072),
     (JobSpec, "outputs", 512),
 ]
@@ -212,6 +233,13 @@ def test_an_item_of_a_list_has_a_greatest_length(kind: type[Struct], field: str,
     assert refused(kind, **{field: ["x" * (most + 1)]})
 
 
+def test_a_weight_and_the_name_of_a_granted_bid_are_bounded():
+    assert refused(Bid, weights=[1001])
+    assert refused(Bid, weights=[-1])
+    assert refused(Offer, granted=[b"7 bytes"])
+    assert refused(Offer, granted=[b"nine byte"])
+
+
 def test_the_environment_of_a_job_is_bounded():
     assert len(read(JobSpec, env={f"K{n}": "" for n in range(256)}).env) == 256
     assert refused(JobSpec, env={f"K{n}": "" for n in range(257)})
@@ -243,7 +271,10 @@ def test_every_field_of_every_record_has_a_bound():
         (Offer, "simulated"),
         (Offer, "settlement"),
         (Offer, "terms"),
+        (Offer, "interruptible"),
+        (Offer, "withdrawn"),
         (Requirements, "allow_simulated"),
+        (Requirements, "interruptible"),
         (JobSpec, "env"),
         (JobSpec, "requirements"),
         (JobSpec, "inputs"),
