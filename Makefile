@@ -11,7 +11,7 @@ SERIAL := docker or processes or gpu or interop
 PYTEST := $(BIN)/pytest -q
 PARALLEL := -n 2 --dist loadfile
 
-.PHONY: help setup setup-test demo check lint test unit property ports simulation integration bench contracts format clean
+.PHONY: help setup setup-test demo check lint test unit property ports simulation integration bench bench-peers contracts format clean
 
 help: ## list what can be asked for
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ integration: setup-test ## real engine, real chain, several node processes
 
 bench: setup-test ## measured figures: start of a job, the command line, an idle node (never asserted)
 	@$(BIN)/python -m tests.bench
+
+bench-peers: ## our matching beside a published scheduler's own example, on one core (needs cargo)
+	@$(BIN)/python -m tests.bench.peers
 
 contracts: setup-test ## compile the escrow anew and rewrite the shipped artifact
 	$(BIN)/python tools/build_contracts.py
