@@ -16,7 +16,7 @@ from market.compiler import OVERFLOW
 from market.feasibility import Candidate, is_feasible
 from market.offer_book import OfferBook
 from market.offer_row import Cost, Query, Row, expected_cost, expected_ms
-from market.records import Offer
+from market.records import Offer, Quote
 from market.signing import Verified
 
 MAX_SHORTLIST = 16
@@ -36,12 +36,20 @@ class Match:
         offer: whose it is.
         score: by which it was ranked; the smallest is first.
         row, query: what the score was computed from.
+        quote: the provider's lower price for this bid, already in ``row``; None where the tag is what is paid.
     """
 
-    __slots__ = ("offer", "query", "row", "score")
+    __slots__ = ("offer", "query", "quote", "row", "score")
 
-    def __init__(self, offer: Verified[Offer], score: int, row: Row, query: Query) -> None:
-        self.offer, self.score, self.row, self.query = offer, score, row, query
+    def __init__(
+        self, offer: Verified[Offer], score: int, row: Row, query: Query, quote: Verified[Quote] | None = None
+    ) -> None:
+        self.offer, self.score, self.row, self.query, self.quote = offer, score, row, query, quote
+
+    @property
+    def price(self) -> int:
+        """What is paid, nanotokens per GPU-second: the tag, or the quote."""
+        return self.row.price
 
     @property
     def cost(self) -> Cost:
@@ -63,8 +71,8 @@ class Match:
 
     @property
     def cap(self) -> int:
-        """Token units that must be set aside: the tag's price for the job's longest duration."""
-        return money.amount_due(self.offer.record.price, self.query.max_ms * self.query.slots)
+        """Token units that must be set aside: the price for the job's longest duration."""
+        return money.amount_due(self.row.price, self.query.max_ms * self.query.slots)
 
 
 class Shortlist:

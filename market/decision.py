@@ -1,0 +1,68 @@
+"""The one function that decides an auction. The requester calls it to choose, everybody else to check that choice.
+
+Three things shape the list of :func:`market.matching.shortlist`: rivals' bids that are about to take the same slots
+(:mod:`market.rivals`), quotes in hand that are below the tag, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from market.ask import Ask
+from market.matching import MAX_SHORTLIST, Match, Shortlist, spread
+from market.offer_book import OfferBook
+from market.offer_row import rank
+from market.records import Bid, Quote
+from market.signing import Verified
+
+
+def decide(
+    book: OfferBook,
+    ask: Ask,
+    *,
+    now: int,
+    rivals: Sequence[Verified[Bid]] = (),
+    quotes: Sequence[Verified[Quote]] = (),
+    reference: int | None = None,
+    size: int = MAX_SHORTLIST,
+) -> Shortlist:
+    """The ranked list an award is chosen from, best first.
+
+    Args:
+        book: the offers known.
+        ask: what is wanted, with the requester's private limits.
+        now: UTC milliseconds.
+        rivals: live bids of others that are counted with.
+        quotes: signed quotes in hand; those that do not belong to an offer of the list change nothing.
+        reference: the going price, when it is not to be taken from this book.
+        size: length of the list at most.
+    """
+    query = book.compile(ask, now)
+    if reference is not None:
+        waiting = reference if ask.job.waiting is None else ask.job.waiting
+        query = query._replace(reference=reference, waiting=waiting)
+    matches = spread(book, ask, query, lambda count: book.index.top(query, count), size)
+    if quotes:
+        matches = requote(matches, ask, quotes, now)
+    return Shortlist(matches, len(book), query)
+
+
+def requote(matches: tuple[Match, ...], ask: Ask, quotes: Sequence[Verified[Quote]], now: int) -> tuple[Match, ...]:
+    """Rank the list again with the prices quoted. A quote never raises a price: above the tag it is ignored."""
+    lowest: dict[bytes, Verified[Quote]] = {}
+    for quote in quotes:
+        record = quote.record
+        if record.bid_id != ask.bid_id or record.expires_at <= now:
+            continue
+        known = lowest.get(record.offer_id)
+        if known is None or (record.price, quote.id) < (known.record.price, known.id):
+            lowest[record.offer_id] = quote
+    anew = [_at_quote(match, lowest.get(match.offer.id)) for match in matches]
+    return tuple(sorted(anew, key=lambda match: rank(match.row, match.query)))
+
+
+def _at_quote(match: Match, quote: Verified[Quote] | None) -> Match:
+    if quote is None or quote.signer != match.offer.signer or quote.record.price >= match.row.price:
+        return match
+    row = match.row._replace(price=quote.record.price)
+    return Match(match.offer, rank(row, match.query)[0], row, match.query, quote)
