@@ -1,4 +1,4 @@
-"""From checked values to a :class:`JobRequest`: defaults, contradictions between keys, local paths made absolute.
+"""From checked values to a :class:`JobRequest`: defaults, shares of each slot, local paths made absolute.
 
 Asks the file system only whether an input is there and an output's folder can be written to: what is found out here
 has cost nothing yet. The node reads and writes later.
@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from market.errors import InvalidRequest
-from market.money import affordable_ms, amount_due
+from market.money import amount_due
 from market.records import JobSpec, Requirements
+from market.speeds import REFERENCE
+from node.job_file.contradictions import find_contradictions
 from node.job_file.document import Scalar
 from node.job_file.gpu import GpuAsk
+from node.job_file.pace import Pace, work_speed
+from node.job_file.ranking import SHORT_FORM
 from node.job_file.report import Report
 from node.job_file.request import JobRequest, LocalInput, LocalOutput
 from node.job_file.values import WORK
@@ -36,11 +40,12 @@ def build_request(report: Report, *, default_name: str, folder: Path) -> JobRequ
     """
     inputs = _inputs(report, folder)
     outputs = _outputs(report, folder)
-    _contradictions(report)
+    find_contradictions(report)
     if report.problems:
         return None
     values = report.values
     gpu: GpuAsk = values.get("resources.gpu", GpuAsk())
+    pace: Pace | None = values.get("expected_duration")
     price, total = _limits(values, gpu.count)
     request = JobRequest(
         name=values.get("name") or _name(default_name or values["image"]),
@@ -48,11 +53,17 @@ def build_request(report: Report, *, default_name: str, folder: Path) -> JobRequ
         max_price=price,
         max_total=total,
         strategy=values.get("strategy", "lowest_cost"),
+        weights=values.get(SHORT_FORM, values.get("weights", ())),
         wait_ms=values.get("wait", 0),
         inputs=inputs,
         outputs=outputs,
         allow=values.get("providers.allow", ()),
         deny=values.get("providers.deny", ()),
+        max_rtt_us=values.get("providers.max_rtt", 0),
+        work_ms=pace.ms if pace else 0,
+        work_speed=work_speed(pace, gpu) if pace else REFERENCE,
+        image_mib=values.get("image_size", 0),
+        waiting=values.get("waiting_cost"),
     )
     try:
         return JobRequest.from_json(request.to_json())
@@ -74,6 +85,12 @@ def _spec(values: dict[str, Any], gpu: GpuAsk, outputs: tuple[str, ...]) -> JobS
         memory_mib=math.ceil(values.get("resources.memory", 0) / slots),
         disk_mib=math.ceil(values.get("resources.disk", 0) / slots),
         regions=values.get("providers.region", ()),
+        jurisdictions=values.get("providers.jurisdiction", ()),
+        runtime=values.get("resources.runtime", ""),
+        cuda_milli=values.get("resources.cuda", 0),
+        driver=values.get("resources.driver", ""),
+        interruptible=values.get("providers.interruptible", False),
+        min_notice_ms=values.get("providers.min_notice", 0),
         min_reputation=values.get("providers.min_reputation", 0),
         allow_simulated=values.get("resources.simulated", False),
     )
@@ -97,56 +114,6 @@ def _limits(values: dict[str, Any], slots: int) -> tuple[int, int]:
         assert total is not None
         price = total * _NANO_MS_PER_UNIT // gpu_ms
     return price, min(total, amount_due(price, gpu_ms)) if total is not None else amount_due(price, gpu_ms)
-
-
-def _contradictions(report: Report) -> None:
-    values, marks = report.values, report.marks
-    gpu, shm, memory = (values.get(f"resources.{key}") for key in ("gpu", "shm", "memory"))
-    if gpu and gpu.models == ("none",) and values.get("resources.simulated"):
-        report.add(
-            "contradiction",
-            "resources.simulated",
-            marks["resources.simulated"],
-            "no GPU and a simulated GPU are asked for at once",
-            "remove one of the two",
-            also=marks["resources.gpu"],
-        )
-    if shm and memory and shm > memory:
-        report.add(
-            "contradiction",
-            "resources.shm",
-            marks["resources.shm"],
-            f"shm ({shm} MiB) is more than all of memory ({memory} MiB)",
-            "shared memory is part of memory: raise memory",
-            also=marks["resources.memory"],
-        )
-    for key in set(values.get("providers.allow", ())) & set(values.get("providers.deny", ())):
-        report.add(
-            "contradiction",
-            "providers.deny",
-            marks[f"providers.deny={key}"],
-            f"{key[:12]}… is both allowed and denied",
-            "keep it in one of the two lists",
-            also=marks[f"providers.allow={key}"],
-        )
-    _check_budget(report)
-
-
-def _check_budget(report: Report) -> None:
-    values, marks = report.values, report.marks
-    gpu = values.get("resources.gpu")
-    if {"max_price", "max_total"} <= values.keys() and values["max_price"] > 0:
-        # Less than a second's worth of work is a slip of a decimal, not a budget.
-        slots = gpu.count if gpu else 1
-        if affordable_ms(values["max_price"], values["max_total"]) < 1000 * slots:
-            report.add(
-                "contradiction",
-                "max_total",
-                marks["max_total"],
-                "max_total does not pay for one second at max_price",
-                "raise max_total, or lower max_price",
-                also=marks["max_price"],
-            )
 
 
 def _inputs(report: Report, folder: Path) -> tuple[LocalInput, ...]:

@@ -57,6 +57,15 @@ def parse_gpu(text: str) -> GpuAsk:
     return GpuAsk(models=models, count=count, vram_mib=memory[0], vram_max_mib=memory[1])
 
 
+def read_model(name: str) -> str:
+    """The name of one model, in its usual spelling where it is known.
+
+    Raises:
+        InvalidRequest: ``bad_gpu`` or ``unknown_gpu``, as :func:`parse_gpu`.
+    """
+    return _model(name, name)
+
+
 def _memory(text: str, found: re.Match[str]) -> tuple[int, int]:
     """A card sold as "24GB" reports 24,564 MiB and one sold as "80GB" 81,559: less than 2³⁰ bytes each, more than 10⁹.
 

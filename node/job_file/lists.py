@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from node.countries import read_jurisdiction
 from node.job_file import values
 from node.job_file.document import Mapping, Node, Scalar, Sequence
 from node.job_file.problem import Mark
+from node.job_file.ranking import read_strategy, read_weights
 from node.job_file.report import Report
 from node.job_file.request import asked_twice
 from node.job_file.secret_words import looks_secret
@@ -75,6 +77,11 @@ def _variable(report: Report, path: str, read: dict[str, str], name: Scalar, val
 def read_words(report: Report, path: str, node: Node) -> None:
     """Regions: one word, or a list."""
     _list(report, path, node, values.read_word)
+
+
+def read_jurisdictions(report: Report, path: str, node: Node) -> None:
+    """Countries and groups of them: one, or a list."""
+    _list(report, path, node, read_jurisdiction)
 
 
 def read_keys(report: Report, path: str, node: Node) -> None:
@@ -177,7 +184,10 @@ READERS: dict[str, Callable[[Report, str, Node], None]] = {
     "command": read_command,
     "env": read_env,
     "words": read_words,
+    "jurisdictions": read_jurisdictions,
     "keys": read_keys,
     "inputs": read_inputs,
     "outputs": read_outputs,
+    "strategy": read_strategy,
+    "weights": read_weights,
 }

@@ -55,17 +55,20 @@ def render(error: InvalidJob) -> str:
     out: list[str] = []
     for problem in error.problems:
         out.append(f"error[{problem.code}]: {problem.message}")
-        if problem.mark.flag:
-            out.append(f"  --> {problem.mark.flag}")
-        else:
-            out.append(f"  --> {error.file}:{problem.mark.line}:{problem.mark.column}")
-            if problem.code != "missing_key":
-                out += _excerpt(lines, problem.mark)
-                if problem.also and not problem.also.flag and problem.also.line != problem.mark.line:
-                    out += _excerpt(lines, problem.also)
+        out.append(f"  --> {_place(error.file, problem.mark)}")
+        if not problem.mark.flag and problem.code != "missing_key":
+            out += _excerpt(lines, problem.mark)
+        if problem.also:
+            out.append(f"  and {_place(error.file, problem.also)}")
+            if not problem.also.flag and problem.also.line != problem.mark.line:
+                out += _excerpt(lines, problem.also)
         out += [f"   fix: {problem.fix}", ""] if problem.fix else [""]
     count = len(error.problems)
     return "\n".join(out) + f"\n{error.file or 'command line'}: {count} error{'s' if count != 1 else ''}"
+
+
+def _place(file: str, mark: Mark) -> str:
+    return mark.flag or f"{file}:{mark.line}:{mark.column}"
 
 
 def _excerpt(lines: list[str], mark: Mark) -> list[str]:

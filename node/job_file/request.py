@@ -16,7 +16,9 @@ from msgspec import Meta, Struct
 
 from market.errors import InvalidRequest
 from market.money import MAX_PRICE
-from market.records import JobSpec
+from market.records import Count, JobSpec
+from market.speeds import REFERENCE
+from market.strategies import CUSTOM, weights_of
 
 MAX_WAIT_MS = 31 * 86_400_000
 HexKey = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
@@ -50,9 +52,14 @@ class JobRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ``source`` paths of ``outputs`` below.
         max_price: nanotokens per GPU-second that are never exceeded.
         max_total: token units this job may cost in all.
-        strategy: how to rank the offers that fit; ``lowest_cost`` is the one there is.
+        strategy, weights: how to rank the offers that fit (:mod:`market.strategies`); ``weights`` of ``custom`` only.
         wait_ms: how long the job may wait for an offer that fits, from its submission; 0 means a few seconds only.
         allow, deny: node keys in hex; empty ``allow`` means everybody.
+        max_rtt_us: the longest round trip that is accepted, in microseconds; 0 for any.
+        work_ms, work_speed: how long the job is expected to run on a machine of that speed (1000 is an A100); 0 when
+            nobody knows.
+        image_mib: what a provider without the image must fetch; 0 when not known.
+        waiting: what a second of waiting for bytes is worth, in nanotokens; None: the going price of a slot.
     """
 
     name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$")]
@@ -65,6 +72,12 @@ class JobRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     outputs: Annotated[tuple[LocalOutput, ...], Meta(max_length=64)] = ()
     allow: Annotated[tuple[HexKey, ...], Meta(max_length=256)] = ()
     deny: Annotated[tuple[HexKey, ...], Meta(max_length=256)] = ()
+    weights: Annotated[tuple[Annotated[int, Meta(ge=0, le=1000)], ...], Meta(max_length=4)] = ()
+    max_rtt_us: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+    work_ms: Annotated[int, Meta(ge=0, le=31 * 86_400_000)] = 0
+    work_speed: Annotated[int, Meta(ge=1, le=1_000_000)] = REFERENCE
+    image_mib: Count = 0
+    waiting: Annotated[int, Meta(ge=0, le=MAX_PRICE)] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the local API."""
@@ -91,10 +104,9 @@ class JobRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Raises:
             InvalidRequest: see the message.
         """
-        if self.strategy != "lowest_cost":
-            raise InvalidRequest(
-                f"strategy '{self.strategy}' is not supported yet", code="not_supported", fix="use 'lowest_cost'"
-            )
+        weights_of(self.strategy, self.weights)
+        if self.weights and self.strategy != CUSTOM:
+            raise InvalidRequest("weights belong to the strategy 'custom'", code="invalid_request")
         if self.spec.inputs:
             raise InvalidRequest("inputs are named by local path; the node hashes them", code="invalid_request")
         if self.spec.outputs != tuple(item.source for item in self.outputs):

@@ -13,20 +13,28 @@ from typing import Any
 from market.errors import InvalidRequest
 from market.money import parse_hourly_price, parse_tokens
 from node.job_file.gpu import parse_gpu
+from node.job_file.pace import parse_pace
 from node.job_file.request import is_plain_path
-from node.job_file.schema import STRATEGIES_LATER
-from node.quantities import parse_cpu_milli, parse_duration_ms, parse_size_mib
+from node.quantities import parse_cpu_milli, parse_duration_ms, parse_duration_us, parse_size_mib
 
 WORK = "/work"
 """The one folder a job can write and keep: the rest of its file system is read-only (runtime's hardened profile)."""
 MIN_DURATION_MS = 1_000
 MAX_DURATION_MS = 31 * 86_400_000
+MAX_NOTICE_MS = 86_400_000
+MAX_IMAGE_MIB = 1_000_000
+MIN_RTT_US, MAX_RTT_US = 100, 10_000_000
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _IMAGE = re.compile(
     r"sha256:[0-9a-f]{64}|[a-z0-9]+(?:[._:/-]+[A-Za-z0-9]+)*(?:@sha256:[0-9a-f]{64})?",
 )
 _FRACTION = re.compile(r"0(\.[0-9]{1,3})?|1(\.0{1,3})?")
+_CUDA = re.compile(r"[0-9]{1,2}(\.[0-9])?", re.ASCII)
+_DRIVER = re.compile(r"[0-9]{1,4}(\.[0-9]{1,3}){0,2}", re.ASCII)
+_RUNTIME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_CALLED = {"gvisor": "runsc", "kata": "kata-runtime"}
+"""Runtimes by the name of their project → by the name engines know them by."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -95,19 +103,53 @@ def read_bool(text: str) -> bool:
     return text == "true"
 
 
-def read_strategy(text: str) -> str:
-    if text in STRATEGIES_LATER:
-        raise InvalidRequest(f"strategy '{text}' is not supported yet", code="not_supported", fix="use lowest_cost")
-    if text != "lowest_cost":
-        raise _wrong(f"'{text}' is not a strategy", "lowest_cost is the only one so far")
-    return text
-
-
 def read_fraction(text: str) -> int:
     """A share from 0 to 1 as thousandths."""
     if not _FRACTION.fullmatch(text):
         raise _wrong(f"'{text}' is not a share from 0 to 1", "for example 0.98")
     return int(Decimal(text) * 1000)
+
+
+def read_cuda(text: str) -> int:
+    """``12.4`` → 12_400."""
+    if not _CUDA.fullmatch(text):
+        raise _wrong(f"'{text}' is not a CUDA version", "major and minor, such as 12.4")
+    return int(Decimal(text) * 1000)
+
+
+def read_driver(text: str) -> str:
+    if not _DRIVER.fullmatch(text):
+        raise _wrong(f"'{text}' is not a driver version", "numbers joined by dots, such as 535.104")
+    return text
+
+
+def read_runtime(text: str) -> str:
+    if not _RUNTIME.fullmatch(text):
+        raise _wrong(f"'{text}' is not a container runtime", "for example runc, or runsc for gVisor")
+    return _CALLED.get(text.lower(), text)
+
+
+def read_rtt(text: str) -> int:
+    """Microseconds."""
+    found = parse_duration_us(text)
+    if not MIN_RTT_US <= found <= MAX_RTT_US:
+        raise _wrong(f"'{text}' is out of range", "from 0.1ms to 10s")
+    return found
+
+
+def read_notice(text: str) -> int:
+    ms = parse_duration_ms(text)
+    if not MIN_DURATION_MS <= ms <= MAX_NOTICE_MS:
+        raise _wrong(f"'{text}' is out of range", "from 1s to 24h")
+    return ms
+
+
+def read_image_size(text: str) -> int:
+    """MiB."""
+    mib = parse_size_mib(text)
+    if mib > MAX_IMAGE_MIB:
+        raise _wrong(f"'{text}' is larger than any image", "the size that is pulled, such as 3GB")
+    return mib
 
 
 def read_word(text: str) -> str:
@@ -170,10 +212,15 @@ SCALAR_READERS: dict[str, Callable[[str], Any]] = {
     "price": read_price,
     "duration": read_duration,
     "money": read_money,
-    "strategy": read_strategy,
     "fraction": read_fraction,
+    "cuda": read_cuda,
+    "driver": read_driver,
+    "runtime": read_runtime,
+    "rtt": read_rtt,
+    "notice": read_notice,
+    "pace": parse_pace,
+    "image_size": read_image_size,
 }
-LIST_READERS: dict[str, Callable[[str], Any]] = {"words": read_word, "keys": read_key}
 
 
 def _wrong(message: str, fix: str) -> InvalidRequest:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from market.errors import InvalidRequest
+from node.cli.run import run, submit
+from node.job_file.schema import KEYS, PROVIDERS, RESOURCES, Key
 from tests.fakes.cli_runner import cfab, on_terminal
 from tests.fakes.scripted_control import HOLD, JOB, ScriptedControl, no_match, program_failure, served, success
 
@@ -65,6 +67,31 @@ def test_flags_become_the_request(control: ScriptedControl, home: Path, tmp_path
     assert request.outputs[0].destination == f"{tmp_path}/out"
     assert (request.max_price, request.max_total, request.name) == (277_777, 1_500_000, "big")
     assert request.wait_ms == 600_000
+
+
+def test_every_flag_of_a_key_becomes_its_part_of_the_request(control: ScriptedControl, home: Path) -> None:
+    cfab(
+        home, "run", "-t", "10m", "--max-price", "1/h", "-g", "A100", "--cuda", "12.4", "--driver", "535.104",
+        "--runtime", "gvisor", "--jurisdiction", "eu", "--jurisdiction", "CH", "--max-rtt", "40ms", "--interruptible",
+        "--min-notice", "2m", "--strategy", "custom", "--weights", "cost=60,speed=20,latency=5",
+        "--expected-duration", "5m@H100", "--image-size", "1GiB", "--waiting-cost", "0.36/h", "image:1",
+    )  # fmt: skip
+    request = control.submitted[0]
+    needs = request.spec.requirements
+    assert (needs.cuda_milli, needs.driver, needs.runtime) == (12_400, "535.104", "runsc")
+    assert (needs.jurisdictions, needs.interruptible, needs.min_notice_ms) == (("eu", "ch"), True, 120_000)
+    assert (request.strategy, request.weights, request.max_rtt_us) == ("custom", (60, 20, 0, 5), 40_000)
+    assert (request.work_ms, request.image_mib, request.waiting) == (300_000, 1024, 100_000)
+
+
+def test_every_key_with_a_flag_has_that_flag() -> None:
+    keys = {**KEYS, **RESOURCES, **PROVIDERS}
+    wanted = {key.flag for key in keys.values() if isinstance(key, Key) and key.flag}
+    for command in (run, submit):
+        assert wanted <= {name for parameter in command.params for name in parameter.opts}
+    assert {leaf for leaf, key in keys.items() if isinstance(key, Key) and not key.flag} == {
+        "version", "image", "command", "network",
+    }  # fmt: skip
 
 
 def test_run_returns_the_programs_own_code(control: ScriptedControl, home: Path) -> None:

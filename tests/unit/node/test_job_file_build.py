@@ -6,13 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from market.ask import JobFacts
 from market.errors import InvalidRequest
+from market.records import Requirements
+from market.speeds import speed_of
+from market.strategies import STRATEGIES
 from node.job_file import InvalidJob, JobRequest
 from node.job_file.document import Mapping, Scalar, Sequence
+from node.job_file.facts import job_facts
 from node.job_file.gpu import GpuAsk, parse_gpu
 from node.job_file.load import flag_scalar, load_flags, load_job, load_job_file
 from node.job_file.problem import Mark
+from node.job_file.ranking import describe_weights
+from tests.fakes.samples import an_input
 
 GOOD = "image: python:3.12\ncommand: x\nmax_price: 1/h\nmax_duration: 1m\n"
 
@@ -58,6 +66,89 @@ providers: {{min_reputation: 0.98, region: [eu, us-east], allow: [{"AB" * 32}], 
     assert (request.max_price, request.max_total) == (222_222, 4_000_000)
     assert (request.allow, request.deny) == (("ab" * 32,), ())
     assert request.wait_ms == 600_000
+
+
+def test_every_wish_about_the_machine_and_its_owner_arrives() -> None:
+    request = load(
+        GOOD
+        + """\
+resources: {gpu: "24GB..48GB", cuda: "12.4", driver: "535.104", runtime: gVisor}
+providers: {region: eu, jurisdiction: [EU, ch], max_rtt: 40ms, interruptible: true, min_notice: 2m}
+strategy: custom
+weights: {cost: 60, speed: 20, latency: 5}
+expected_duration: 20s@H100
+image_size: 3GB
+waiting_cost: 0.36/h
+"""
+    )
+    needs = request.spec.requirements
+    assert (needs.cuda_milli, needs.driver, needs.runtime) == (12_400, "535.104", "runsc")
+    assert (needs.regions, needs.jurisdictions) == (("eu",), ("eu", "ch"))
+    assert (needs.interruptible, needs.min_notice_ms) == (True, 120_000)
+    assert (request.strategy, request.weights, request.max_rtt_us) == ("custom", (60, 20, 0, 5), 40_000)
+    assert (request.work_ms, request.work_speed) == (20_000, speed_of("H100"))
+    assert (request.image_mib, request.waiting) == (2862, 100_000)
+    assert JobRequest.from_json(request.to_json()) == request
+
+
+def test_nothing_said_asks_for_nothing() -> None:
+    request = load(GOOD)
+    needs = request.spec.requirements
+    assert needs == Requirements()
+    assert (request.strategy, request.weights, request.max_rtt_us) == ("lowest_cost", (), 0)
+    assert job_facts(request, request.spec) == JobFacts(max_ms=60_000, image="python:3.12")
+
+
+def test_what_stays_at_home_is_not_in_what_travels() -> None:
+    private = "providers: {max_rtt: 40ms}\nexpected_duration: 20s\nimage_size: 3GB\nwaiting_cost: 0.36/h\n"
+    assert load(GOOD + private).spec == load(GOOD).spec
+
+
+@pytest.mark.parametrize(
+    ("text", "speed"),
+    [
+        ("expected_duration: 20s\n", 1000),
+        ("expected_duration: 20s\nresources: {gpu: 24GB+}\n", 1000),
+        ("expected_duration: 20s\nresources: {gpu: none}\n", 1000),
+        ("expected_duration: 20s\nresources: {gpu: 'T4,H100'}\n", speed_of("T4")),
+        ("expected_duration: 20s@rtx-4090\nresources: {gpu: 'T4,H100'}\n", speed_of("RTX4090")),
+    ],
+)
+def test_an_expected_duration_is_true_for_the_card_it_names(text: str, speed: int) -> None:
+    assert load(GOOD + text).work_speed == speed
+
+
+def test_facts_of_a_job_are_what_its_owner_said_and_what_was_packed() -> None:
+    request = load(GOOD + "expected_duration: 30s@A100\nimage_size: 1GiB\nwaiting_cost: 0/h\n")
+    packed = replace(request.spec, inputs=(an_input(size=3 << 20), an_input(size=1)))
+    facts = job_facts(request, packed)
+    assert (facts.moved_mib, facts.image_mib, facts.image) == (4, 1024, "python:3.12")
+    assert (facts.max_ms, facts.work_ms, facts.work_speed, facts.waiting) == (60_000, 30_000, 1000, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "weights"),
+    [
+        ("strategy: {cost: 60, speed: 40}\n", (60, 40, 0, 0)),
+        ("strategy: custom\nweights: 'latency=5,cost=1000'\n", (1000, 0, 0, 5)),
+        ("strategy: custom\nweights: ['speed = 1', reliability=2]\n", (0, 1, 2, 0)),
+    ],
+)
+def test_weights_may_be_written_in_three_ways(text: str, weights: tuple[int, ...]) -> None:
+    request = load(GOOD + text)
+    assert (request.strategy, request.weights) == ("custom", weights)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_can_be_asked_for(strategy: str) -> None:
+    assert (load(GOOD + f"strategy: {strategy}\n").strategy, load(GOOD).weights) == (strategy, ())
+
+
+def test_weights_are_told_in_words() -> None:
+    assert describe_weights(STRATEGIES["lowest_cost"]) == "only the expected cost counts"
+    assert "speed (an A100 has 50 of 100) as 5.0 %" in describe_weights(STRATEGIES["balanced"])
+    assert "reliability as 3.8 %, 100 ms of round trip as 1.2 %" in describe_weights(STRATEGIES["balanced"])
+    assert describe_weights((0, 0, 7, 0)) == "the cost does not count; 10 points of reliability: 7"
 
 
 def test_string_command_is_for_the_shell() -> None:
@@ -194,6 +285,17 @@ def test_request_survives_its_own_json() -> None:
         {"spec": {"image": "a", "command": [], "max_duration_ms": 1}},
         {"inputs": [{"source": "/a", "target": "//work"}]},
         {"surprise": 1},
+        {"strategy": "zzz"},
+        {"strategy": "custom"},
+        {"strategy": "custom", "weights": [0, 0, 0, 0]},
+        {"strategy": "custom", "weights": [1, 2, 3]},
+        {"strategy": "custom", "weights": [1, 2, 3, 1001]},
+        {"weights": [1, 2, 3, 4]},
+        {"max_rtt_us": -1},
+        {"work_speed": 0},
+        {"work_ms": 32 * 86_400_000},
+        {"image_mib": 10**7},
+        {"waiting": -1},
     ],
 )
 def test_request_of_another_program_is_checked_again(change: dict[str, Any]) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from market.errors import InvalidRequest
-from node.job_file import InvalidJob, Problem, render
+from node.job_file import InvalidJob, Mark, Problem, render
+from node.job_file.document import Mapping, Scalar
 from node.job_file.load import load_job, load_job_file
 
 GOOD = "image: python:3.12\ncommand: x\nmax_price: 1/h\nmax_duration: 1m\n"
@@ -92,7 +93,56 @@ def test_rendering_points_a_caret_at_the_cause() -> None:
         ("ports: [80]", "not_supported", "outputs"),
         ("retry: {attempts: 2}", "not_supported", "again"),
         ("checkpoint: {path: /a}", "not_supported", "outputs"),
-        ("strategy: balanced", "not_supported", "lowest_cost"),
+        ("strategy: balaned", "invalid_value", "did you mean 'balanced'?"),
+        ("strategy: fastest", "invalid_value", "did you mean 'best_performance'?"),
+        ("strategy: zzz", "invalid_value", "one of lowest_cost, best_performance"),
+        ("strategy: [balanced]", "wrong_type", "strategy: balanced"),
+        ("strategy: custom", "missing_key", "weights: {"),
+        ("strategy: {cost: 60, sped: 40}", "unknown_key", "did you mean 'speed'?"),
+        ("strategy: {cost: 1001}", "invalid_value", "0 to 1000"),
+        ("strategy: {cost: 0.5}", "invalid_value", "0 to 1000"),
+        ("strategy: {cost: -1}", "invalid_value", "0 to 1000"),
+        ("strategy: {cost: [1]}", "invalid_value", "0 to 1000"),
+        ("strategy: {cost: 0, speed: 0}", "invalid_value", "cost: 60"),
+        ("strategy: {cost: 1, cost: 2}", "duplicate_key", "keep one"),
+        ("strategy: {}", "invalid_value", "cost: 60"),
+        ("weights: {cost: 1}", "contradiction", "custom"),
+        ("weights: 60", "wrong_type", "cost: 60"),
+        ("weights: [60, 20, 15, 5]", "wrong_type", "cost: 60"),
+        ("resources: {cuda: '12.40'}", "invalid_value", "12.4"),
+        ("resources: {cuda: 12.x}", "invalid_value", "12.4"),
+        ("resources: {driver: latest}", "invalid_value", "535.104"),
+        ("resources: {driver: 1.2.3.4}", "invalid_value", "535.104"),
+        ("resources: {runtime: run c}", "invalid_value", "runsc"),
+        ("resources: {runtime: [runc]}", "wrong_type", "runtime: "),
+        ("resources: {gpu: 48GB..24GB}", "contradiction", "24GB..48GB"),
+        ("providers: {jurisdiction: uk}", "unknown_country", "'gb'"),
+        ("providers: {jurisdiction: [de, germny]}", "unknown_country", "'de'"),
+        ("providers: {jurisdiction: {de: 1}}", "wrong_type", "[eu, ch]"),
+        ("providers: {max_rtt: 40}", "bad_duration", "40ms"),
+        ("providers: {max_rtt: 0ms}", "invalid_value", "0.1ms to 10s"),
+        ("providers: {max_rtt: 11s}", "invalid_value", "0.1ms to 10s"),
+        ("providers: {interruptible: maybe}", "invalid_value", "true or false"),
+        ("providers: {min_notice: 2m}", "contradiction", "interruptible"),
+        ("providers: {interruptible: true, min_notice: 2d}", "invalid_value", "24h"),
+        ("providers: {interruptible: true, min_notice: 0s}", "invalid_value", "1s"),
+        ("providers: {jurisdicton: eu}", "unknown_key", "did you mean 'jurisdiction'?"),
+        ("providers: {interruptable: true}", "unknown_key", "did you mean 'interruptible'?"),
+        ("resources: {cude: 12.4}", "unknown_key", "did you mean 'cuda'?"),
+        ("expected_duraton: 1m", "unknown_key", "did you mean 'expected_duration'?"),
+        ("image_siz: 1GB", "unknown_key", "did you mean 'image_size'?"),
+        ("waitng_cost: 1/h", "unknown_key", "did you mean 'waiting_cost'?"),
+        ("jurisdiction: eu", "unknown_key", "under 'providers:'"),
+        ("cuda: 12.4", "unknown_key", "under 'resources:'"),
+        ("use_spot: true", "unknown_key", "providers.interruptible"),
+        ("expected_duration: 20", "bad_duration", "unit"),
+        ("expected_duration: 0s", "invalid_value", "1s"),
+        ("expected_duration: 20m@", "bad_gpu", "A100"),
+        ("expected_duration: 30s@A1000", "unknown_gpu", "A100"),
+        ("expected_duration: 30s@XYZ9", "unknown_gpu", "say it for one of"),
+        ("image_size: 3", "bad_size", "unit"),
+        ("image_size: 9999TB", "invalid_value", "3GB"),
+        ("waiting_cost: 0.10", "price_unit", "/h"),
         ("resources: {network: internet}", "not_supported", "'none'"),
         ("inputs: [{from: 'https://x/y.tar', to: /work/y}]", "not_supported", "download"),
         ("image: b", "duplicate_key", "keep one"),
@@ -214,6 +264,18 @@ def test_ordinary_variables_are_no_secrets(entry: str) -> None:
         ("outputs:\n  - /work/a:./a\n  - /work/a/b:./b\n", 7, 6),
         ("outputs:\n  - /work/a/b:./a\n  - /work/a:./b\n", 7, 6),
         ("max_total: 0.000001\n", 5, 3),
+        ("resources:\n  gpu: none\n  cuda: 12.4\n", 7, 6),
+        ("resources:\n  driver: 535\n  gpu: none\n", 6, 7),
+        ("resources: {gpu: none}\nexpected_duration: 30s@A100\n", 6, 5),
+        ("providers:\n  interruptible: false\n  min_notice: 2m\n", 7, 6),
+        ("providers:\n  region: [eu]\n  jurisdiction: [us, jp]\n", 7, 6),
+        ("providers:\n  jurisdiction: de\n  region: us-east\n", 6, 7),
+        ("providers:\n  region: [uk-south, us]\n  jurisdiction: eea\n", 7, 6),
+        ("strategy: balanced\nweights: {cost: 1}\n", 6, 5),
+        ("weights: {cost: 1}\nstrategy: {cost: 2}\n", 5, 6),
+        ("expected_duration: 2m\n", 5, 4),
+        ("expected_duration: 1h@A100\nresources: {gpu: 'T4,RTX3090'}\n", 5, 4),
+        ("expected_duration: 1h@A100\n", 5, 4),
     ],
 )
 def test_contradiction_names_both_lines(text: str, line: int, also: int) -> None:
@@ -222,6 +284,45 @@ def test_contradiction_names_both_lines(text: str, line: int, also: int) -> None
     assert found.also is not None
     assert (found.mark.line, found.also.line) == (line, also)
     assert f"{also} |" in shown(GOOD + text)
+    assert f"and job.yaml:{also}:" in shown(GOOD + text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "resources: {gpu: any, cuda: 12.4, driver: 535}\n",
+        "resources: {cuda: 12.4}\n",
+        "resources: {memory: 1GB, shm: 1GB}\n",
+        "providers: {region: [eu], jurisdiction: [us, ch]}\n",
+        "providers: {region: [eu-west], jurisdiction: gb}\n",
+        "providers: {region: [sa-east], jurisdiction: br}\n",
+        "providers: {region: [us, rack7], jurisdiction: eu}\n",
+        "providers: {region: us}\n",
+        "providers: {interruptible: true, min_notice: 2m}\n",
+        "providers: {interruptible: true}\n",
+        "strategy: custom\nweights: {latency: 1}\n",
+        "strategy: {speed: 1}\n",
+        "expected_duration: 1m\n",
+        "expected_duration: 2m@T4\nresources: {gpu: H100}\n",
+        "expected_duration: 2m@T4\n",
+        "max_total: 0.01\n",
+    ],
+)
+def test_what_only_looks_like_a_contradiction_is_taken(text: str) -> None:
+    load_job((GOOD + text).encode(), file="job.yaml", folder=Path("/"))
+
+
+def test_a_contradiction_between_file_and_flag_names_both() -> None:
+    root = Mark(flag="the command line")
+    flag = Mark(flag="--weights")
+    flags = Mapping(((Scalar("weights", flag), Scalar("cost=60,speed=20", flag, plain=False)),), root)
+    with pytest.raises(InvalidJob) as error:
+        load_job((GOOD + "strategy: balanced\n").encode(), file="job.yaml", folder=Path("/"), flags=flags)
+    assert "--> --weights\n  and job.yaml:5:11\n" in render(error.value)
+
+
+def test_one_slip_in_a_jurisdiction_is_no_contradiction_too() -> None:
+    assert the_problem(GOOD + "providers: {region: eu, jurisdiction: [us, uk]}\n").code == "unknown_country"
 
 
 def test_terminal_escapes_in_a_file_reach_no_excerpt() -> None:
