@@ -114,6 +114,10 @@ def with_home(fix: str, session: Session) -> str:
 
 
 def _problem(problem: Any) -> dict[str, Any]:
-    mark = problem.mark
-    place = {"flag": mark.flag} if mark.flag else {"line": mark.line, "column": mark.column, "length": mark.length}
-    return {"code": problem.code, "path": problem.path, **place, "message": problem.message, "fix": problem.fix}
+    also = {"also": _place(problem.also)} if problem.also else {}
+    said = {"message": problem.message, "fix": problem.fix}
+    return {"code": problem.code, "path": problem.path, **_place(problem.mark), **said, **also}
+
+
+def _place(mark: Any) -> dict[str, Any]:
+    return {"flag": mark.flag} if mark.flag else {"line": mark.line, "column": mark.column, "length": mark.length}

@@ -19,7 +19,7 @@ from node.control import (
 class ErrorView(TypedDict, total=False):
     """What any command prints instead, with the exit code that belongs to ``code``. ``problems`` is there for job files
     only: one entry for each mistake, with ``code``, ``path``, ``message``, ``fix``, and ``line``, ``column`` and
-    ``length``, or ``flag``."""
+    ``length``, or ``flag``; ``also`` holds the other place of a contradiction."""
 
     code: str
     message: str
@@ -72,11 +72,14 @@ class WrittenFile(TypedDict):
 
 
 class Validated(TypedDict):
-    """A job file without mistakes. ``request`` is what the node would be sent; ``notes`` are no mistakes."""
+    """A job file without mistakes. ``request`` is what the node would be sent, ``weights`` what its offers are ranked
+    by, ``meaning`` that in words; ``notes`` are no mistakes."""
 
     file: str
     valid: bool
     request: dict[str, Any]
+    weights: dict[str, int]
+    meaning: str
     notes: list[str]
 
 

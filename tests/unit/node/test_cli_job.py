@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+from node.job_file.schema import KEYS, PROVIDERS, RESOURCES
 from runtime.job_image import DEFAULT_TAG
 from tests.fakes.cli_runner import cfab
 
@@ -47,6 +49,35 @@ def test_job_is_read_from_stdin_too(tmp_path: Path) -> None:
     assert ended.code == 0
     assert "costs at most 1.000000" in ended.err or "costs at most 0.99" in ended.err
     assert cfab(tmp_path, "job", "validate", "-", stdin=b"x: [").code == 3
+
+
+def test_what_the_strategy_means_is_said(tmp_path: Path) -> None:
+    job = b"image: a\nmax_price: 1/h\nmax_duration: 1h\nstrategy: {cost: 40, latency: 8}\n"
+    ended = cfab(tmp_path, "job", "validate", "-", stdin=job)
+    assert "ranked by custom: cost 40, speed 0, reliability 0, latency 8" in ended.err
+    assert "100 ms of round trip as 2.0 %" in ended.err
+    told = cfab(tmp_path, "job", "validate", "-", "--json", stdin=job).json
+    assert told["weights"] == {"cost": 40, "speed": 0, "reliability": 0, "latency": 8}
+    assert told["meaning"] in ended.err
+
+
+def test_both_places_of_a_contradiction_are_told_to_programs_too(tmp_path: Path) -> None:
+    job = b"image: a\nmax_price: 1/h\nmax_duration: 1m\nexpected_duration: 2m\n"
+    (problem,) = cfab(tmp_path, "job", "validate", "-", "--json", stdin=job).json["error"]["problems"]
+    assert (problem["code"], problem["line"], problem["also"]["line"]) == ("contradiction", 4, 3)
+
+
+def test_template_shows_every_key_of_a_wish_and_each_line_of_it_is_right(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    cfab(tmp_path, "job", "init", str(path))
+    text = path.read_text()
+    for key in (*KEYS, *PROVIDERS, *RESOURCES):
+        assert key in text or key in {"network", "simulated", "shm", "disk", "allow", "deny", "max_total"}, key
+    awake = re.sub(r"^( *)# (?=[a-z ]+:)", r"\1", text, flags=re.MULTILINE)
+    awake = awake.replace("strategy: lowest_cost", "strategy: custom").replace("#   ", "  ").replace("./data", "/tmp")
+    path.write_text(awake.replace("./out", "/tmp/out"))
+    ended = cfab(tmp_path, "job", "validate", str(path))
+    assert ended.code == 0, ended.err
 
 
 def test_tag_is_noted_and_a_digest_is_not(tmp_path: Path) -> None:
