@@ -15,6 +15,7 @@ NODE_KEY_FILE = "node.key"
 SESSION_KEY_FILE = "session.key"
 WALLET_FILE = "wallet.json"
 JOURNAL_FILE = "journal.sqlite"
+HISTORY_FILE = "prices.history"
 API_SOCKET = "api.sock"
 
 
