@@ -16,6 +16,7 @@ from msgspec import Struct, field
 
 from market.errors import InvalidRequest
 from node import config_keys
+from node.config_checks import check_provider
 from node.config_values import ConfigError, GpuChoice, line_of
 from node.home import API_SOCKET, CONFIG_FILE
 
@@ -35,7 +36,10 @@ class ChainConfig(Struct, frozen=True, kw_only=True):
 
 
 class ProviderConfig(Struct, frozen=True, kw_only=True):
-    """What this machine sells. CPU, memory and disk are per slot; ``price`` is nanotokens per GPU-second."""
+    """What this machine sells. CPU, memory and disk are per slot; prices are nanotokens per GPU-second.
+
+    ``floor`` 0 is none; ``price_cap`` 0 is the usual multiple of the floor. ``speed`` and ``net_mbps`` 0: not measured.
+    """
 
     price: int = 83_333
     gpu: GpuChoice = GpuChoice(kind="auto")
@@ -44,6 +48,14 @@ class ProviderConfig(Struct, frozen=True, kw_only=True):
     memory_mib: int = 2_048
     disk_mib: int = 10_240
     region: str = ""
+    jurisdiction: str = ""
+    interruptible: bool = False
+    notice_ms: int = 0
+    speed: int = 0
+    net_mbps: int = 0
+    floor: int = 0
+    surge: bool = False
+    price_cap: int = 0
     machine: str = "m0"
     tick_ms: int = 10_000
     grace_ms: int = 15_000
@@ -148,12 +160,14 @@ def _assemble(home: Path, read: config_keys.Reading) -> NodeConfig:
             fix="add [chain] with rpc, chain_id, escrow and token to the config",
             where=str(read.path),
         )
+    provider = ProviderConfig(**read.section("provider"))
+    check_provider(provider, read.place)
     node.setdefault("name", "node")
     node["api_socket"] = home / node.get("api_socket", API_SOCKET)
     return NodeConfig(
         home=home,
         chain=ChainConfig(**chain) if chain else None,
-        provider=ProviderConfig(**read.section("provider")),
+        provider=provider,
         requester=RequesterConfig(**read.section("requester")),
         sources=read.sources,
         **node,

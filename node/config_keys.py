@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from market.errors import InvalidRequest
 from node import config_values as values
@@ -13,44 +13,150 @@ from node.config_values import ConfigError, line_of
 
 Reader = Callable[[Any], Any]
 
-KEYS: dict[str, dict[str, tuple[str, Reader]]] = {
-    "node": {
-        "name": ("name", values.read_word),
-        "listen": ("listen", values.read_listen),
-        "introducers": ("introducers", values.read_introducers),
-        "introducer": ("introducer", values.read_bool),
-        "provide": ("provide", values.read_bool),
-        "api_socket": ("api_socket", values.read_text),
-    },
-    "chain": {
-        "rpc": ("rpc", values.read_url),
-        "chain_id": ("chain_id", values.read_int(1, 2**53)),
-        "escrow": ("escrow", values.read_address),
-        "token": ("token", values.read_address),
-        "confirmations": ("confirmations", values.read_int(0, 1000)),
-        "start_block": ("start_block", values.read_int(0, 2**53)),
-    },
-    "provider": {
-        "price": ("price", values.read_price),
-        "gpu": ("gpu", values.read_gpu),
-        "slots": ("slots", values.read_int(1, 4096)),
-        "cpu": ("cpu_milli", values.read_cpu),
-        "memory": ("memory_mib", values.read_size),
-        "disk": ("disk_mib", values.read_size),
-        "region": ("region", values.read_word),
-        "machine": ("machine", values.read_word),
-        "tick": ("tick_ms", values.read_duration(200, 3_600_000)),
-        "grace": ("grace_ms", values.read_duration(200, 3_600_000)),
-        "final_within": ("final_within_ms", values.read_duration(1_000, 3_600_000)),
-        "settle_patience": ("settle_patience_ms", values.read_duration(1_000, 3_600_000)),
-        "engine": ("engine", values.read_text),
-    },
-    "requester": {
-        "close_lanes": ("close_lanes", values.read_bool),
-        "close_patience": ("close_patience_ms", values.read_duration(1_000, 3_600_000)),
-    },
+
+class Key(NamedTuple):
+    """One setting: the field of its struct, how it is read, an example as TOML, and its line in docs/config.md."""
+
+    field: str
+    read: Reader
+    example: str
+    about: str
+
+
+_NODE = {
+    "name": Key("name", values.read_word, '"alice"', "What people see this node called. Default `node`."),
+    "listen": Key(
+        "listen",
+        values.read_listen,
+        '["/ip4/0.0.0.0/tcp/4001"]',
+        "Addresses to listen on. Default: port 4001 of this machine only. `0.0.0.0` is every network.",
+    ),
+    "introducers": Key(
+        "introducers",
+        values.read_introducers,
+        '["/ip4/203.0.113.7/tcp/4001/p2p/12D3Koo…"]',
+        "Peers to meet the network through; `cfab up --join` adds them for one start.",
+    ),
+    "introducer": Key("introducer", values.read_bool, "true", "Help newcomers meet the network. Default false."),
+    "provide": Key("provide", values.read_bool, "true", "Sell this machine. Default false; needs `[chain]`."),
+    "api_socket": Key(
+        "api_socket", values.read_text, '"/run/cfab.sock"', "Where the local API listens. Default `api.sock` at home."
+    ),
 }
-"""section → key → (field of the struct, reader)."""
+_CHAIN = {
+    "rpc": Key("rpc", values.read_url, '"http://127.0.0.1:8545"', "JSON-RPC endpoint of the chain."),
+    "chain_id": Key("chain_id", values.read_int(1, 2**53), "31337", "The number the chain must answer with."),
+    "escrow": Key("escrow", values.read_address, '"0x…"', "The escrow contract that holds the money."),
+    "token": Key("token", values.read_address, '"0x…"', "The token that is paid with."),
+    "confirmations": Key(
+        "confirmations", values.read_int(0, 1000), "2", "How deep a deposit must lie before it counts. Default 1."
+    ),
+    "start_block": Key(
+        "start_block", values.read_int(0, 2**53), "123456", "The first block to look at: the escrow's own. Default 0."
+    ),
+}
+_PROVIDER = {
+    "price": Key("price", values.read_price, '"0.30/h"', "Tokens per card and hour. Default 0.30/h."),
+    "gpu": Key(
+        "gpu",
+        values.read_gpu,
+        '"auto"',
+        "`auto`: the cards of this machine; `none`: CPU only; `simulated:RTX4090:24GB`: for tests. Default `auto`.",
+    ),
+    "slots": Key(
+        "slots", values.read_int(1, 4096), "2", "Without real cards: how many shares are sold. A card is one slot."
+    ),
+    "cpu": Key("cpu_milli", values.read_cpu, "4", "CPU cores of each slot. Default 1."),
+    "memory": Key("memory_mib", values.read_size, '"16GB"', "Memory of each slot. Default 2GiB."),
+    "disk": Key("disk_mib", values.read_size, '"100GB"', "Disk space of each slot. Default 10GiB."),
+    "region": Key(
+        "region",
+        values.read_word,
+        '"eu-north"',
+        "Where the machine stands: words from large to small. Without it, jobs that ask for a region pass by.",
+    ),
+    "jurisdiction": Key(
+        "jurisdiction",
+        values.read_country,
+        '"de"',
+        "The country whose law the machine is under, ISO 3166. Without it, jobs that ask for one pass by.",
+    ),
+    "interruptible": Key(
+        "interruptible",
+        values.read_bool,
+        "true",
+        "You may take the machine back during a job. Default false: sold to the end of each lease.",
+    ),
+    "notice": Key(
+        "notice_ms",
+        values.read_duration(1_000, 86_400_000),
+        '"2m"',
+        "How long before you take it back the job is told; with `interruptible` only.",
+    ),
+    "speed": Key(
+        "speed",
+        values.read_int(0, 1_000_000),
+        "1060",
+        "The card's measured speed; 1000 is one A100. Default 0: reckoned by its model. Receipts correct it.",
+    ),
+    "net": Key(
+        "net_mbps", values.read_rate, '"1Gbit"', "What the line carries, in bits per second. Receipts correct it."
+    ),
+    "floor": Key(
+        "floor", values.read_price, '"0.11/h"', "Never ask less than this: `cfab provider price` works it out."
+    ),
+    "surge": Key(
+        "surge",
+        values.read_bool,
+        "true",
+        "Let the price follow use: each minute up or down by at most 5 %, towards 80 % of the slots in use, between"
+        " `floor` and `price_cap`. Default false. The price of a lease that runs never moves.",
+    ),
+    "price_cap": Key("price_cap", values.read_price, '"0.44/h"', "Never ask more than this. Default 4 times `floor`."),
+    "machine": Key("machine", values.read_word, '"m0"', "What this machine is called in its offers. Default `m0`."),
+    "tick": Key(
+        "tick_ms", values.read_duration(200, 3_600_000), '"10s"', "How often a job reports and is paid. Default 10s."
+    ),
+    "grace": Key(
+        "grace_ms",
+        values.read_duration(200, 3_600_000),
+        '"15s"',
+        "How late a payment may be before the job is frozen. Default 15s. Tick and grace are all either side can lose.",
+    ),
+    "final_within": Key(
+        "final_within_ms",
+        values.read_duration(1_000, 3_600_000),
+        '"5m"',
+        "How long an ended job waits for its last payment. Default 5m.",
+    ),
+    "settle_patience": Key(
+        "settle_patience_ms",
+        values.read_duration(1_000, 3_600_000),
+        '"30s"',
+        "How long the requester is left to close its lane before the voucher is redeemed. Default 30s.",
+    ),
+    "engine": Key(
+        "engine", values.read_text, '"unix:///var/run/docker.sock"', "The Docker Engine to use. Default: `DOCKER_HOST`."
+    ),
+}
+_REQUESTER = {
+    "close_lanes": Key(
+        "close_lanes", values.read_bool, "false", "Take unspent money back after each job. Default true."
+    ),
+    "close_patience": Key(
+        "close_patience_ms",
+        values.read_duration(1_000, 3_600_000),
+        '"60s"',
+        "How long an absent provider is asked to sign before it is taken back without it. Default 60s.",
+    ),
+}
+KEYS: dict[str, dict[str, Key]] = {
+    "node": _NODE,
+    "chain": _CHAIN,
+    "provider": _PROVIDER,
+    "requester": _REQUESTER,
+}
+"""section → key → what it takes."""
 _PREFIX = "CFAB_"
 _FLAGS = {"introducers": "--join"}
 """Where the flag of ``cfab up`` has another name than the key."""
@@ -72,6 +178,15 @@ class Reading:
     def section(self, name: str) -> dict[str, Any]:
         """Field name → value for one section."""
         return self._fields[name]
+
+    def place(self, section: str, key: str) -> str:
+        """Where a value was given: file and line, variable or flag; empty for a default."""
+        source = self.sources.get(f"{section}.{key}", "")
+        if source == "file":
+            return f"{self.path}:{line_of(self.text, section, key)}"
+        if source == "flag":
+            return _FLAGS.get(key, f"--{key}")
+        return f"${source}" if source else ""
 
     def tables(self, tables: Mapping[str, Any]) -> None:
         """Take the content of the file.
@@ -112,9 +227,9 @@ class Reading:
             self._take(section, key, value, source="flag", where=_FLAGS.get(key, f"--{key}"))
 
     def _take(self, section: str, key: str, value: Any, *, source: str, where: str) -> None:
-        name, read = KEYS[section][key]
+        rule = KEYS[section][key]
         try:
-            self._fields[section][name] = read(value)
+            self._fields[section][rule.field] = rule.read(value)
         except InvalidRequest as error:
             between = " " if isinstance(error, ConfigError) else ": "
             message = f"{section}.{key}{between}{error.message}"

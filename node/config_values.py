@@ -11,13 +11,15 @@ from msgspec import Struct
 
 from market.errors import InvalidRequest
 from market.money import parse_hourly_price
-from node.quantities import parse_cpu_milli, parse_duration_ms, parse_size_bytes, parse_size_mib
+from node import countries
+from node.quantities import parse_cpu_milli, parse_duration_ms, parse_rate_mbps, parse_size_bytes, parse_size_mib
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _MULTIADDR = re.compile(
     r"(/(ip4/[\d.]{7,15}|ip6/[0-9A-Fa-f:]{2,39}|dns[46]?/[A-Za-z0-9.-]{1,253}))/tcp/(\d{1,5})(/p2p/\w{40,64})?"
 )
+_MAX_MBPS = 1_000_000
 _SIMULATED = re.compile(r"simulated:([A-Za-z0-9-]{1,48}):(\d+(?:GB|GiB|MiB))")
 
 
@@ -130,6 +132,20 @@ def read_duration(low: int, high: int) -> Callable[[Any], int]:
 
 def read_size(value: Any) -> int:
     return parse_size_mib(read_text(value))
+
+
+def read_country(value: Any) -> str:
+    """A country's code, or nothing."""
+    text = read_text(value)
+    return countries.read_country(text) if text else ""
+
+
+def read_rate(value: Any) -> int:
+    """Megabits per second, above zero."""
+    mbps = parse_rate_mbps(read_text(value))
+    if not 1 <= mbps <= _MAX_MBPS:
+        raise _wrong("is out of range (1Mbit to 1000Gbit)")
+    return mbps
 
 
 def read_cpu(value: Any) -> int:

@@ -11,6 +11,10 @@ import click
 from node.cli.options import Command, current_session
 from node.cli.terminal import safe, table
 
+_UNSET_AT_ZERO = frozenset(
+    {"provider.floor", "provider.price_cap", "provider.notice", "provider.speed", "provider.net"}
+)
+
 
 @click.command(cls=Command)
 @click.option("-c", "--config", "file", metavar="FILE", help="Another config file than the home's.")
@@ -43,9 +47,10 @@ def _rows(loaded: Any) -> list[tuple[str, Any, str]]:
         struct = loaded if section == "node" else getattr(loaded, section)
         if struct is None:
             continue
-        for key, (field, _) in keys.items():
+        for key, rule in keys.items():
             dotted = f"{section}.{key}"
-            rows.append((dotted, _value(dotted, field, getattr(struct, field)), loaded.sources.get(dotted, "default")))
+            value = _value(dotted, rule.field, getattr(struct, rule.field))
+            rows.append((dotted, value, loaded.sources.get(dotted, "default")))
     return rows
 
 
@@ -55,7 +60,9 @@ def _value(dotted: str, field: str, value: Any) -> Any:
 
     if dotted == "chain.rpc":
         return _without_keys(value)
-    if dotted == "provider.price":
+    if dotted in _UNSET_AT_ZERO and not value:
+        return ""
+    if dotted in ("provider.price", "provider.floor", "provider.price_cap"):
         return format_hourly(value)
     if dotted == "provider.gpu":
         return value.kind if value.kind != "simulated" else f"simulated:{value.model}:{format_memory(value.vram_mib)}"
@@ -63,6 +70,8 @@ def _value(dotted: str, field: str, value: Any) -> Any:
         return format_duration(value)
     if field.endswith("_mib"):
         return format_memory(value)
+    if field.endswith("_mbps"):
+        return f"{value}Mbit"
     if field.endswith("_milli"):
         return f"{value / 1000:g}"
     if isinstance(value, bytes):

@@ -9,6 +9,7 @@ import pytest
 
 from market.errors import InvalidRequest
 from node.config import NodeConfig, load_config
+from node.config_keys import KEYS
 
 CHAIN = """
 [chain]
@@ -61,6 +62,14 @@ cpu = 0.5
 memory = "4GiB"
 disk = "10GB"
 region = "eu-north"
+jurisdiction = "SE"
+interruptible = true
+notice = "2m"
+speed = 1060
+net = "1Gbit"
+floor = "0.12/h"
+surge = true
+price_cap = "0.36/h"
 machine = "m1"
 tick = "1s"
 grace = "1500ms"
@@ -76,6 +85,10 @@ close_lanes = false
     assert (provider.gpu.kind, provider.gpu.model, provider.gpu.vram_mib) == ("simulated", "RTX4090", 24_576)
     assert (provider.slots, provider.cpu_milli, provider.memory_mib, provider.disk_mib) == (2, 500, 4096, 9537)
     assert (provider.tick_ms, provider.grace_ms) == (1000, 1500)
+    assert (provider.region, provider.jurisdiction) == ("eu-north", "se")
+    assert (provider.interruptible, provider.notice_ms) == (True, 120_000)
+    assert (provider.speed, provider.net_mbps) == (1060, 1000)
+    assert (provider.floor, provider.surge, provider.price_cap) == (33_333, True, 100_000)
     assert not config.requester.close_lanes
     assert str(config.api_socket) == "/run/a.sock"
 
@@ -121,6 +134,18 @@ def test_variable_may_hold_a_list_a_number_and_a_switch(tmp_path: Path) -> None:
         ("[provider]\ntick = '1ms'\n", 2, "bad_config", ""),
         ("[provider]\ngpu = 'RTX4090'\n", 2, "bad_config", "simulated:"),
         ("[provider]\ncpu = 0\n", 2, "bad_cpu", ""),
+        ("[provider]\njurisdiction = 'uk'\n", 2, "unknown_country", "'gb'"),
+        ("[provider]\njurisdiction = 'eu'\n", 2, "unknown_country", "group"),
+        ("[provider]\njurisdicton = 'de'\n", 2, "unknown_key", "did you mean 'jurisdiction'?"),
+        ("[provider]\ninteruptible = true\n", 2, "unknown_key", "did you mean 'interruptible'?"),
+        ("[provider]\nnotice = '25h'\ninterruptible = true\n", 2, "bad_config", ""),
+        ("[provider]\nspeed = 1.5\n", 2, "bad_config", ""),
+        ("[provider]\nnet = '100MB/s'\n", 2, "bad_rate", "Mbit"),
+        ("[provider]\nnet = '0.1Mbit'\n", 2, "bad_config", ""),
+        ("[provider]\nsurge = 'slow'\n", 2, "bad_config", ""),
+        ("[provider]\nfloor = '0.1'\n", 2, "price_unit", "0.35/h"),
+        ("[provider]\n\nnotice = '2m'\n", 3, "contradiction", "interruptible = true"),
+        ("[provider]\nsurge = true\n", 2, "contradiction", "floor"),
         (CHAIN.replace("http://", "ftp://"), 3, "bad_config", "8545"),
         (CHAIN.replace("http://127.0.0.1:8545", "http://host:99999"), 3, "bad_config", "8545"),
         (CHAIN.replace("E5", "E"), 5, "bad_config", "40 hex"),
@@ -133,6 +158,59 @@ def test_mistake_names_its_line_and_a_way_out(tmp_path: Path, text: str, line: i
     assert error.where == f"{tmp_path}/config.toml:{line}"
     assert error.code == code
     assert fix in error.fix
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "other"),
+    [
+        ("[provider]\ninterruptible = false\nnotice = '2m'\n", 3, 2),
+        ("[provider]\nprice = '0.10/h'\nfloor = '0.11/h'\n", 3, 2),
+        ("[provider]\nprice_cap = '0.20/h'\nprice = '0.21/h'\n", 2, 3),
+        ("[provider]\nprice = '0.41/h'\nsurge = true\nfloor = '0.10/h'\n", 3, 2),
+    ],
+)
+def test_settings_that_contradict_each_other_are_both_named(tmp_path: Path, text: str, line: int, other: int) -> None:
+    error = refused(tmp_path, text)
+    assert error.where == f"{tmp_path}/config.toml:{line}"
+    assert f"(see {tmp_path}/config.toml:{other})" in error.message
+    assert error.code == "contradiction"
+    assert error.fix
+
+
+def test_a_contradiction_names_a_flag_or_variable_as_such(tmp_path: Path) -> None:
+    error = refused(tmp_path, environ={"CFAB_PROVIDER_FLOOR": "0.20/h"}, flags={"provider.price": "0.10/h"})
+    assert error.where == "$CFAB_PROVIDER_FLOOR"
+    assert "(see --price)" in error.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "price = '0.11/h'\nfloor = '0.11/h'\nprice_cap = '0.11/h'\n",
+        "interruptible = true\n",
+        "interruptible = true\nnotice = '1s'\n",
+        "price = '0.40/h'\nsurge = true\nfloor = '0.10/h'\n",
+        "jurisdiction = ''\n",
+    ],
+)
+def test_what_only_looks_like_a_contradiction_is_taken(tmp_path: Path, text: str) -> None:
+    assert load(tmp_path, "[provider]\n" + text)
+
+
+def test_every_key_has_its_field_and_its_line_in_the_reference(tmp_path: Path) -> None:
+    config = load(tmp_path, CHAIN)
+    for section, keys in KEYS.items():
+        struct = config if section == "node" else getattr(config, section)
+        assert {rule.field for rule in keys.values()} <= set(struct.__struct_fields__)
+        assert all(rule.about.endswith(".") and rule.example for rule in keys.values())
+
+
+def test_every_example_can_be_used(tmp_path: Path) -> None:
+    text = CHAIN.replace("31337", "1")
+    for section, keys in KEYS.items():
+        lines = [f"{key} = {rule.example}" for key, rule in keys.items() if "…" not in rule.example]
+        text += "" if section == "chain" else f"[{section}]\n" + "\n".join(lines) + "\n"
+    assert load(tmp_path, text).provider.surge
 
 
 def test_what_is_not_toml_is_one_sentence(tmp_path: Path) -> None:
