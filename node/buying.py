@@ -100,6 +100,7 @@ def _open_desk(
         journal=world.journal,
         clock=world.clock,
         files=files,
+        intake=intake,
         purse=purse,
         rng=world.rng,
         funds=partial(_funds, world, payer),

@@ -30,6 +30,7 @@ JOB_EVENTS = (
     "queued",
     "matching",
     "refused",
+    "waiting_for_offers",
     "leased",
     "funded",
     "preparing",

@@ -27,8 +27,27 @@ class ClosestChange(TypedDict):
     value: Any
 
 
+class CostView(TypedDict):
+    """The terms of an expected total cost; they add up to it. ``compute``: the tag's price for the expected time.
+    ``image`` and ``transfer``: waiting for the image, and for inputs and outputs. ``risk``: what a failure would cost,
+    times its probability. ``opening``: the gas that paying this provider costs."""
+
+    compute: Money
+    image: Money
+    transfer: Money
+    risk: Money
+    opening: Money
+
+
 class CandidateView(TypedDict):
-    """An offer that fits. ``expected_cost`` is what the whole duration would cost."""
+    """An offer that fits. ``expected_cost`` is what the job is expected to cost there, all things counted, in
+    ``expected_ms`` milliseconds of running; ``cap`` is what would be set aside, and ``exposure`` bounds what either
+    side can lose by the other's fault.
+
+    The smallest ``score`` wins (decimal text: it has up to 127 bits). It is made of the cost and, by the weights, of
+    ``performance`` and ``reputation`` (permille) and ``latency_ms``. ``speed`` 1000 is one A100; ``failure_permille``
+    is how many leases of 1000 are expected to fail by the provider's fault.
+    """
 
     rank: int
     provider: str
@@ -37,6 +56,25 @@ class CandidateView(TypedDict):
     simulated: bool
     price: PriceView
     expected_cost: Money
+    cost: CostView
+    expected_ms: int
+    cap: Money
+    exposure: Money
+    score: str
+    speed: int
+    performance: int
+    reputation: int
+    latency_ms: int
+    failure_permille: int
+
+
+class WeightsView(TypedDict):
+    """How much each term counts, from 0 to 1000."""
+
+    cost: int
+    speed: int
+    reliability: int
+    latency: int
 
 
 class Queued(TypedDict):
@@ -44,14 +82,29 @@ class Queued(TypedDict):
 
 
 class Matching(TypedDict, total=False):
-    """The offers were compared with the job. ``transcript`` is the digest of what was compared."""
+    """The offers were compared with the job. ``transcript`` is the digest of what was compared; ``going_price`` the
+    lower median of what free machines of the models asked for cost."""
 
     offers: int
     matches: int
     transcript: str
     rejected: list[RejectedRule]
     closest: list[ClosestChange]
+    strategy: str
+    weights: WeightsView
+    going_price: PriceView
     candidates: list[CandidateView]
+
+
+class WaitingForOffers(TypedDict):
+    """Nobody can take the job now, and it was submitted with a time to wait: it stands in the node's queue ``until``
+    then and is tried again when offers come or change. Told once."""
+
+    until: str
+    offers: int
+    matches: int
+    rejected: list[RejectedRule]
+    closest: list[ClosestChange]
 
 
 class Refused(TypedDict):
@@ -184,6 +237,7 @@ EVENTS: dict[str, type] = {
     "queued": Queued,
     "matching": Matching,
     "refused": Refused,
+    "waiting_for_offers": WaitingForOffers,
     "leased": Leased,
     "funded": Funded,
     "preparing": Preparing,

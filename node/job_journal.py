@@ -12,7 +12,6 @@ import msgspec
 from msgspec import Struct
 
 from ledger.ports import Journal, JournalEntry, NewEntry
-from market import money
 from market.lease import (
     CancelRequested,
     ContainerExited,
@@ -35,6 +34,7 @@ PREFIX = "job/"
 SUBMITTED = "submitted"
 LEASED = "leased"
 CANCEL = "cancel_requested"
+WAITING_FOR_OFFERS = "waiting_for_offers"
 _SHOWN_NOTES = frozenset({"preparing", "outputs", "settled", "waiting"})
 
 
@@ -116,18 +116,13 @@ def state_of(events: list[dict[str, Any]]) -> str:
 _STATE_AFTER = {
     "queued": "queued",
     "matching": "matching",
+    WAITING_FOR_OFFERS: "queued",
     "leased": "funding",
     "funded": "preparing",
     "running": "running",
     "exited": "ending",
     "deadline_passed": "ending",
 }
-
-
-def total_limit_price(request: JobRequest) -> int:
-    """The highest price, nanotokens per GPU-second, at which the job's cap stays within ``max_total``."""
-    gpu_ms = request.spec.max_duration_ms * request.spec.requirements.slots
-    return min(request.max_price, request.max_total * money.NANO_MS_PER_UNIT // gpu_ms)
 
 
 def _hex(transaction: bytes) -> str | None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from market.errors import InvalidRequest
+from market.explain import WhyNot
 from market.lease import LeaseState, Stage
+from market.matching import Shortlist
 from market.money import format_tokens
 from market.records import Award, ExitReason, Lease
 from market.signing import Verified, verify
 from node.control import money, price_view
+from node.quantities import format_duration
 
 _ERRORS: dict[ExitReason | None, tuple[str, str, bool]] = {
     ExitReason.ERROR: ("the program ended with a non-zero exit code", "see its output with 'cfab logs'", False),
@@ -76,3 +79,15 @@ def describe_shortage(needed: int, have: int) -> dict[str, Any]:
         "fix": "send tokens to the wallet, or lower the maximum duration",
         "retryable": True,
     }
+
+
+def describe_no_match(found: Shortlist, reasons: WhyNot, *, waited_ms: int = 0) -> dict[str, Any]:
+    """The terminal event of a job that nobody took. ``waited_ms`` is how long it stood in the queue, if it was to."""
+    if found.matches:
+        message = f"{len(found.matches)} offers fit, but none of their providers granted a lease"
+    else:
+        message = f"none of the {found.considered} live offers fits this job"
+    if waited_ms:
+        message += f", after {format_duration(waited_ms)} in the queue"
+    fix = "see 'closest' for the smallest change that would match" if reasons.closest else "wait for other providers"
+    return {"code": "no_match", "message": message, "fix": fix, "retryable": True}

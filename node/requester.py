@@ -1,7 +1,7 @@
 """The buying side: takes jobs, holds their auctions, and keeps one driver per lease. Its queue is the journal.
 
-A job survives a restart in whatever state it was: before its auction it is auctioned again, after it its lease goes on
-where the lease stands.
+A job survives a restart in whatever state it was: before its auction it waits on, until the time that its submission
+set, after it its lease goes on where the lease stands.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from ledger.ports import Journal
 from market import codec
 from market.duties import Role
 from market.errors import InvalidRequest, Unavailable
-from market.feasibility import Limits
 from market.lease import OVER, CancelRequested
-from market.records import JobSpec
 from node import wire
-from node.auction import Auctioneer, Outcome, Purchase, Purse, describe_match
+from node.active_job import Job
+from node.auction import Auctioneer, Outcome, Purse
 from node.control import TERMINAL_STATES
 from node.job_file.request import JobRequest
 from node.job_journal import (
@@ -31,51 +30,27 @@ from node.job_journal import (
     LEASED,
     PREFIX,
     SUBMITTED,
+    WAITING_FOR_OFFERS,
     Submitted,
     history,
     job_entry,
     state_of,
-    total_limit_price,
 )
-from node.job_outcome import describe_lease, describe_outcome, describe_shortage
+from node.job_outcome import describe_lease, describe_outcome
 from node.job_packing import pack_inputs
 from node.lease_board import PREFIX as LEASE_PREFIX
 from node.lease_board import LeaseBoard, Opened, load_board, open_board
 from node.lease_driver import Perform, drive_lease
+from node.offer_intake import OfferIntake
 from node.ports import Clock
+from node.provider_search import PATIENCE_MS, ProviderSearch
 from node.requester_files import RequesterFiles
 
 log = logging.getLogger(__name__)
 
 MAX_ACTIVE_JOBS = 1024
-_AUCTION_PATIENCE_S = 6.0
-_AUCTION_PAUSE_S = 0.5
 _FIRST_DISK_PAUSE_S = 1.0
 _LAST_DISK_PAUSE_S = 15.0
-
-
-class Job:
-    """One job in memory: what was asked, its lease if any, and a bell that rings when its history grows."""
-
-    def __init__(self, job_id: str, submitted: Submitted) -> None:
-        self.job_id = job_id
-        self.request = submitted.request
-        self.spec = submitted.spec
-        self.salt = submitted.salt
-        self.board: LeaseBoard | None = None
-        self.error: InvalidRequest | None = None
-        self.funds: int | None = None
-        self.cancelled = trio.Event()
-        self._bell = trio.Event()
-
-    def ring(self) -> None:
-        """Something was added to the history."""
-        self._bell.set()
-        self._bell = trio.Event()
-
-    async def wait_ring(self) -> None:
-        """Return when the history has grown after this call began."""
-        await self._bell.wait()
 
 
 class RequesterDesk:
@@ -93,19 +68,28 @@ class RequesterDesk:
         journal: Journal,
         clock: Clock,
         files: RequesterFiles,
+        intake: OfferIntake,
         purse: Purse,
         rng: random.Random,
         funds: Callable[[], Awaitable[int | None]],
     ) -> None:
         self.jobs: dict[str, Job] = {}
         self.boards: dict[bytes, LeaseBoard] = {}
-        self._auctioneer = auctioneer
         self._journal = journal
         self._clock = clock
         self._files = files
-        self._purse = purse
-        self._funds = funds
         self._rng = rng
+        self._search = ProviderSearch(
+            auctioneer,
+            intake=intake,
+            clock=clock,
+            purse=purse,
+            rng=rng,
+            funds=funds,
+            tell=self.tell,
+            open_lease=self._open,
+        )
+        self._submitted = 0
         self._nursery: trio.Nursery | None = None
         self._perform: Perform | None = None
 
@@ -116,13 +100,16 @@ class RequesterDesk:
             job_id = stream.removeprefix(PREFIX)
             if state_of(await history(self._journal, job_id)) in TERMINAL_STATES:
                 continue
-            job = Job(job_id, msgspec.json.decode(entries[0].body, type=Submitted))
+            submitted = msgspec.json.decode(entries[0].body, type=Submitted)
+            job = self._job(job_id, submitted, since=entries[0].at_ms)
             for entry in entries:
                 if entry.kind == LEASED:
                     lease = msgspec.json.decode(entry.body)["lease"]
                     self._attach(job, await load_board(self._journal, LEASE_PREFIX + lease))
                 elif entry.kind == CANCEL:
-                    job.cancelled.set()
+                    job.cancel()
+                elif entry.kind == WAITING_FOR_OFFERS:
+                    job.is_told_to_wait = True
             self._adopt(job)
 
     @asynccontextmanager
@@ -131,6 +118,7 @@ class RequesterDesk:
         self._perform = perform
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            nursery.start_soon(self._search.serve_forever)
             for job in list(self.jobs.values()):
                 nursery.start_soon(self._run, job)
             yield
@@ -156,9 +144,9 @@ class RequesterDesk:
                 fix="put what is long into an input file",
             )
         submitted = Submitted(request=request, spec=spec, salt=self._rng.randbytes(16))
-        entry = job_entry(job_id, SUBMITTED, self._clock.now_ms(), {})
+        entry = job_entry(job_id, SUBMITTED, now := self._clock.now_ms(), {})
         await self._journal.append([msgspec.structs.replace(entry, body=msgspec.json.encode(submitted))])
-        job = Job(job_id, submitted)
+        job = self._job(job_id, submitted, since=now)
         self._adopt(job)
         self._nursery.start_soon(self._run, job)
         return job_id
@@ -167,7 +155,7 @@ class RequesterDesk:
         """Ask for the end of a job: at once in the queue, by the provider once it is leased. Safe to repeat."""
         if not job.cancelled.is_set():
             await self.tell(job, CANCEL, {})
-            job.cancelled.set()
+            job.cancel()
         if job.board is not None and job.board.state.stage not in OVER:
             await job.board.record(CancelRequested(at=self._clock.now_ms()))
 
@@ -180,6 +168,13 @@ class RequesterDesk:
         """Add an event to a job's own stream."""
         await self._journal.append([job_entry(job.job_id, kind, self._clock.now_ms(), detail)])
         job.ring()
+
+    def _job(self, job_id: str, submitted: Submitted, *, since: int) -> Job:
+        wait_ms = submitted.request.wait_ms
+        # The time to wait runs on while the node is down: its owner counts from when he submitted the job.
+        deadline = since + wait_ms if wait_ms else self._clock.now_ms() + PATIENCE_MS
+        self._submitted += 1
+        return Job(job_id, submitted, number=self._submitted, since=since, deadline=deadline)
 
     def _adopt(self, job: Job) -> None:
         self.jobs[job.job_id] = job
@@ -206,7 +201,7 @@ class RequesterDesk:
     async def _carry_through(self, job: Job) -> bool:
         """From wherever the job stands to its end. False when the journal could not be written on the way."""
         try:
-            if job.board is None and not await self._find_provider(job):
+            if job.board is None and not await self._search.find(job):
                 return True
             assert job.board is not None
             assert self._perform is not None
@@ -218,49 +213,6 @@ class RequesterDesk:
             log.warning("job %s waits: %s", job.job_id[:8], error)
             return False
         return True
-
-    async def _find_provider(self, job: Job) -> bool:
-        """Auction the job until somebody signs; False when it was cancelled or nobody fits."""
-        outcome: Outcome | None = None
-        with trio.move_on_after(_AUCTION_PATIENCE_S):
-            while not job.cancelled.is_set():
-                outcome = await self._auction(job)
-                if outcome.lease is not None:
-                    return True
-                await trio.sleep(_AUCTION_PAUSE_S)
-        if job.cancelled.is_set():
-            await self.tell(job, "cancelled", {})
-        elif job.board is not None:
-            return True
-        else:
-            await self._no_match(job, outcome)
-        return False
-
-    async def _auction(self, job: Job) -> Outcome:
-        async def tell(kind: str, detail: dict[str, Any]) -> None:
-            await self.tell(job, kind, detail)
-
-        # Asked before anybody is: an award that cannot be funded takes a provider's slot for nothing.
-        funds = await self._funds()
-        purchase = msgspec.structs.replace(self.purchase_of(job.request, job.spec, job.salt), funds=funds)
-        outcome = await self._auctioneer.buy(purchase, tell)
-        job.funds = funds
-        if outcome.lease is not None:
-            # Signed by the provider: from here on the patience of the auction must not cut us off half-way.
-            with trio.CancelScope(shield=True):
-                await self._open(job, outcome)
-        return outcome
-
-    def purchase_of(self, request: JobRequest, spec: JobSpec, salt: bytes) -> Purchase:
-        """The auction's view of a job: its spec, and the limits that stay at home."""
-        limits = Limits(
-            max_price=total_limit_price(request),
-            chain_id=self._purse.chain_id,
-            escrow=self._purse.escrow,
-            allow=tuple(bytes.fromhex(key) for key in request.allow),
-            deny=tuple(bytes.fromhex(key) for key in request.deny),
-        )
-        return Purchase(spec=spec, salt=salt, limits=limits, strategy=request.strategy)
 
     async def _open(self, job: Job, outcome: Outcome) -> None:
         assert outcome.lease is not None
@@ -276,24 +228,6 @@ class RequesterDesk:
         leased = job_entry(job.job_id, LEASED, now, describe_lease(outcome.lease, gpu=outcome.match.offer.record.gpu))
         self._attach(job, await open_board(self._journal, opened, now=now, also=[leased]))
         job.ring()
-
-    async def _no_match(self, job: Job, outcome: Outcome | None) -> None:
-        if outcome is not None and not outcome.shortlist.matches:
-            await self.tell(job, "matching", describe_match(outcome.shortlist, outcome.why_not))
-        cheapest = min((one.cap for one in outcome.shortlist.matches), default=0) if outcome else 0
-        if job.funds is not None and cheapest > job.funds:
-            await self.tell(job, "failed", describe_shortage(cheapest, job.funds))
-            return
-        offers = outcome.shortlist.considered if outcome else 0
-        tried = len(outcome.shortlist.matches) if outcome else 0
-        message = (
-            f"{tried} offers fit, but none of their providers granted a lease"
-            if tried
-            else f"none of the {offers} live offers fits this job"
-        )
-        closest = outcome is not None and bool(outcome.why_not.closest)
-        fix = "see 'closest' for the smallest change that would match" if closest else "wait for other providers"
-        await self.tell(job, "failed", {"code": "no_match", "message": message, "fix": fix, "retryable": True})
 
     async def _conclude(self, job: Job, board: LeaseBoard) -> None:
         """The lease is over: say what became of the job."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from market import money
 from market.records import JobSpec, Requirements
 from node.job_file.request import JobRequest
-from node.job_journal import total_limit_price
+from node.job_terms import total_limit_price
 
 PRICES = st.one_of(st.integers(0, money.MAX_PRICE), st.integers(0, 10**6))
 GPU_MS = st.one_of(st.integers(0, 2**53), st.integers(0, 10**7))

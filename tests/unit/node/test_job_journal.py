@@ -24,7 +24,8 @@ from market.lease import (
 from market.records import ExitReason, JobSpec, Requirements
 from node.control import JOB_EVENTS, JOB_STATES
 from node.job_file.request import JobRequest
-from node.job_journal import LEASED, SUBMITTED, describe, history, job_entry, state_of, total_limit_price
+from node.job_journal import LEASED, SUBMITTED, describe, history, job_entry, state_of
+from node.job_terms import total_limit_price
 from node.lease_board import LeaseBoard
 from tests.fakes.desks import a_board
 from tests.fakes.memory_journal import MemoryJournal

@@ -9,8 +9,9 @@ import pytest
 import trio
 
 from market.errors import Unavailable
+from node.active_job import Job
 from node.job_journal import history, state_of
-from node.requester import Job, RequesterDesk
+from node.requester import RequesterDesk
 from tests.simulation.marketplace import JobScript, Marketplace, Participant, request, simulate
 
 

@@ -61,6 +61,7 @@ class Desk:
             journal=journal,
             clock=self.clock,
             files=RequesterFiles(folder, self.network),
+            intake=self.intake,
             purse=purse,
             rng=rng,
             funds=self._funds,
@@ -243,19 +244,6 @@ async def test_a_job_that_no_provider_could_receive_is_refused_here(autojump_clo
         await desk.until_done(await desk.desk.submit(fits))
         assert all(len(request) <= wire.MAX_REQUEST for _, _, request in desk.network.requests)
         assert desk.network.requests
-
-
-async def test_the_cap_on_the_whole_job_limits_the_price(tmp_path: Path):
-    desk = Desk(tmp_path, MemoryJournal())
-    request = replace(PLAIN, max_price=10**9, max_total=60_000)
-    assert desk.desk.purchase_of(request, SPEC, b"").limits.max_price == 100_000
-
-
-async def test_friends_and_foes_stay_at_home(tmp_path: Path):
-    desk = Desk(tmp_path, MemoryJournal())
-    request = replace(PLAIN, allow=(SELLER.key.hex(),), deny=(BUYER.key.hex(),))
-    limits = desk.desk.purchase_of(request, SPEC, b"").limits
-    assert (limits.allow, limits.deny) == ((SELLER.key,), (BUYER.key,))
 
 
 @pytest.mark.parametrize("pause_s", [0.0, 0.001, 0.4])

@@ -1,0 +1,111 @@
+"""Looking for a provider for as long as the owner said: no offer that comes is missed, and nobody is pestered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import trio
+from msgspec.structs import replace
+from trio.testing import MockClock
+
+from node import provider_search
+from tests.unit.node.test_requester_jobs import PLAIN, Desk, a_desk, kinds
+
+HOUR = 3_600_000
+PATIENT = replace(PLAIN, wait_ms=HOUR)
+
+
+async def waiting(desk: Desk, **changes: Any) -> str:
+    return await desk.desk.submit(replace(PATIENT, **changes))
+
+
+async def test_a_provider_that_always_refuses_is_asked_less_and_less(autojump_clock: MockClock, tmp_path: Path):
+    async with a_desk(tmp_path, grants=False) as desk:
+        await waiting(desk)
+        for _ in range(180):  # its offer is refreshed all the time, and says that it has slots
+            await trio.sleep(20)
+            desk.offer()
+        assert 100 < len(desk.network.requests) < 400
+
+
+async def test_an_owner_is_not_told_of_hundreds_of_refusals(autojump_clock: MockClock, tmp_path: Path):
+    async with a_desk(tmp_path, grants=False) as desk:
+        job = await waiting(desk)
+        for _ in range(100):
+            await trio.sleep(20)
+            desk.offer()
+        assert kinds(await desk.told(job)).count("refused") == 16
+        asked = len(desk.network.requests)
+        desk.grants = True
+        events = await desk.until_done(job)
+        assert len(desk.network.requests) == asked + 1
+        # The auction that brings the lease is told, however many went before.
+        assert kinds(events)[-4:-1].count("matching") == 1
+        assert "leased" in kinds(events)
+
+
+async def test_a_changed_offer_is_tried_at_once_though_the_old_one_is_left_alone(
+    autojump_clock: MockClock, tmp_path: Path
+):
+    async with a_desk(tmp_path, grants=False) as desk:
+        await waiting(desk)
+        for _ in range(20):
+            desk.offer()
+            await trio.sleep(20)
+        desk.grants, asked = True, len(desk.network.requests)
+        desk.offer(price=99_000)
+        await trio.sleep(0.5)
+        assert len(desk.network.requests) == asked + 1
+
+
+async def test_money_that_comes_later_is_noticed(autojump_clock: MockClock, tmp_path: Path):
+    async with a_desk(tmp_path, funds=0) as desk:
+        job = await waiting(desk)
+        await trio.sleep(20)
+        assert desk.network.requests == []
+        assert kinds(await desk.told(job)) == ["queued", "matching", "waiting_for_offers", *["matching"] * 5]
+        desk.funds = 10**9
+        await trio.sleep(25)
+        assert "leased" in kinds(await desk.told(job))
+
+
+async def test_a_job_that_cannot_be_paid_for_says_so_when_its_time_is_up(autojump_clock: MockClock, tmp_path: Path):
+    async with a_desk(tmp_path, funds=0) as desk:
+        events = await desk.until_done(await waiting(desk, wait_ms=30_000))
+        assert (events[-1]["type"], events[-1]["code"]) == ("failed", "insufficient_funds")
+
+
+async def test_an_impatient_job_has_seconds_also_after_a_restart(autojump_clock: MockClock, tmp_path: Path):
+    async with a_desk(tmp_path, grants=False) as desk:
+        job = await desk.desk.submit(PLAIN)
+        await trio.sleep(1)
+        journal = desk.journal.crash()
+    await trio.sleep(3600)
+    async with a_desk(tmp_path, journal) as again:
+        assert "leased" in kinds(await again.until_done(job))
+
+
+async def test_jobs_that_wait_do_not_look_when_nothing_changed(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: Any
+):
+    looks = 0
+    honest = provider_search.shortlist
+
+    def count(*args: Any, **kwargs: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return honest(*args, **kwargs)
+
+    monkeypatch.setattr(provider_search, "shortlist", count)
+    async with a_desk(tmp_path) as desk:
+        for _ in range(50):
+            await waiting(desk, max_price=5)
+        await trio.sleep(30)
+        looks = 0
+        await trio.sleep(3000)
+        assert looks == 0
+        desk.offer()
+        await trio.sleep(5)
+        assert looks == 50
+        assert desk.network.requests == []
