@@ -36,6 +36,15 @@ class MachineClass(Struct, frozen=True, kw_only=True):
     isolation: str
     terms: PaymentTerms
     settlement: Settlement
+    jurisdiction: str = ""
+    interruptible: bool = False
+    notice_ms: int = 0
+    speed: int = 0
+    net_mbps: int = 0
+
+
+_ON_THE_TAG = tuple(name for name in MachineClass.__struct_fields__ if name in Offer.__struct_fields__)
+"""What goes into an offer as it stands in the description."""
 
 
 class Machine:
@@ -44,6 +53,7 @@ class Machine:
     Attributes:
         inventory: which lease holds which slot.
         draining: True while the owner takes no new leases.
+        images: digests of images that are here already, at most as many as fit into an offer.
     """
 
     def __init__(self, description: MachineClass, signer: Signer) -> None:
@@ -66,24 +76,11 @@ class Machine:
                 version=self._version,
                 issued_at=now,
                 expires_at=now + wire.OFFER_TTL_MS,
-                gpu=d.gpu,
-                simulated=d.simulated,
                 free_slots=0 if self.draining else self.inventory.free_slots,
                 total_slots=d.slots,
-                vram_mib=d.vram_mib,
-                cpu_milli=d.cpu_milli,
-                memory_mib=d.memory_mib,
-                disk_mib=d.disk_mib,
-                price=d.price,
-                region=d.region,
-                runtimes=d.runtimes,
-                isolation=d.isolation,
-                driver=d.driver,
-                cuda_milli=d.cuda_milli,
                 images=self.images,
                 addresses=addresses[:_ADDRESSES],
-                settlement=d.settlement,
-                terms=d.terms,
+                **{name: getattr(d, name) for name in _ON_THE_TAG},
             )
         )
         self._tags.appendleft((offer, now))

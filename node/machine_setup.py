@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from itertools import groupby
 
+from msgspec.structs import replace
+
 from market.errors import InvalidRequest
 from market.records import PaymentTerms, Settlement
 from node.config import ProviderConfig
@@ -40,6 +42,9 @@ def machine_classes(
         )
     ordered = sorted(gpus, key=lambda gpu: (gpu.model, gpu.vram_mib, gpu.index))
     groups = [list(group) for _, group in groupby(ordered, key=lambda gpu: (gpu.model, gpu.vram_mib))]
+    if len(groups) > 1:
+        # The owner's measurement is of one card: with two models it would be a wrong claim for one of them.
+        config = replace(config, speed=0)
     return [
         _machine(config, config.machine if index == 0 else f"{config.machine}-{index}", group, engine, settlement)
         for index, group in enumerate(groups)
@@ -65,6 +70,11 @@ def _machine(
         disk_mib=config.disk_mib,
         price=config.price,
         region=config.region,
+        jurisdiction=config.jurisdiction,
+        interruptible=config.interruptible,
+        notice_ms=config.notice_ms,
+        speed=config.speed,
+        net_mbps=config.net_mbps,
         driver=first.driver if first else "",
         cuda_milli=first.cuda_milli if first else 0,
         runtimes=engine.runtimes[:8],

@@ -10,9 +10,10 @@ from msgspec.structs import replace
 from market.errors import InvalidRequest
 from node import machine_setup
 from node.config import GpuChoice, ProviderConfig
+from node.machine import Machine
 from node.machine_setup import machine_classes
 from runtime.ports import EngineInfo, Gpu
-from tests.fakes.samples import SETTLEMENT
+from tests.fakes.samples import NOW, SELLER, SETTLEMENT
 
 ENGINE = EngineInfo(
     version="28", runtimes=("runc", "runsc"), cgroup_version=2, rootless=False, storage_driver="overlay2", nvidia=True
@@ -62,6 +63,22 @@ def test_a_simulated_card_says_so_and_hands_out_no_device():
     engine = replace(ENGINE, nvidia=False)
     (machine,) = machine_classes(config(), [a_gpu(0, simulated=True)], engine, SETTLEMENT)
     assert (machine.simulated, machine.gpu_uuids) == (True, ())
+
+
+def test_what_the_owner_says_of_the_machine_is_on_the_tag():
+    owner = config(
+        region="eu-north", jurisdiction="se", interruptible=True, notice_ms=120_000, speed=1_060, net_mbps=1_000
+    )
+    (machine,) = machine_classes(owner, [a_gpu(0)], ENGINE, SETTLEMENT)
+    offer = Machine(machine, SELLER).post(NOW, ()).record
+    assert (offer.region, offer.jurisdiction) == ("eu-north", "se")
+    assert (offer.interruptible, offer.notice_ms) == (True, 120_000)
+    assert (offer.speed, offer.net_mbps) == (1_060, 1_000)
+
+
+def test_a_measured_speed_is_not_claimed_for_cards_of_two_models():
+    found = machine_classes(config(speed=3_170), [a_gpu(0), a_gpu(1, "NVIDIA T4")], ENGINE, SETTLEMENT)
+    assert [machine.speed for machine in found] == [0, 0]
 
 
 @pytest.mark.parametrize(
