@@ -13,6 +13,7 @@ from market.matching import MAX_SHORTLIST, Match, Shortlist, spread
 from market.offer_book import OfferBook
 from market.offer_row import rank
 from market.records import Bid, Quote
+from market.rivals import FEW, Rival, compile_rivals, replay, touching
 from market.signing import Verified
 
 
@@ -42,9 +43,27 @@ def decide(
         waiting = reference if ask.job.waiting is None else ask.job.waiting
         query = query._replace(reference=reference, waiting=waiting)
     matches = spread(book, ask, query, lambda count: book.index.top(query, count), size)
+    if rivals:
+        matches = _among_rivals(book, ask, matches, compile_rivals(book, ask, rivals, now), size)
     if quotes:
         matches = requote(matches, ask, quotes, now)
     return Shortlist(matches, len(book), query)
+
+
+def _among_rivals(
+    book: OfferBook, ask: Ask, matches: tuple[Match, ...], rivals: list[Rival], size: int
+) -> tuple[Match, ...]:
+    """The list as the rivals leave it, followed by what there is if they do not come."""
+    if not matches or touching([match.row for match in matches], rivals) <= FEW:
+        return matches
+    query = matches[0].query
+    left = replay(book.index, query, ask.bid_id, rivals, 4 * size)
+    known = {handle for _, handle in left}
+
+    def ranked(count: int) -> list[tuple[int, int]]:
+        return left + [one for one in book.index.top(query, count) if one[1] not in known]
+
+    return spread(book, ask, query, ranked, size)
 
 
 def requote(matches: tuple[Match, ...], ask: Ask, quotes: Sequence[Verified[Quote]], now: int) -> tuple[Match, ...]:
