@@ -8,7 +8,7 @@ import importlib
 import click
 
 from node.cli.failures import Usage
-from node.cli.options import Group
+from node.cli.options import LookGroup, Session
 
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Start": {
@@ -29,6 +29,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Market": {
         "offers": ("node.cli.offers:offers", "List live offers, cheapest first."),
+        "depth": ("node.cli.depth:depth", "How much is free at which price."),
+        "history": ("node.cli.history:history", "What a GPU model cost over the last days."),
+        "bids": ("node.cli.bids:bids", "List live bids, newest first."),
+        "verify-award": ("node.cli.verify_award:verify_award", "Hold the auction behind an award again."),
         "provider": ("node.cli.provider:provider", "Pause, resume and watch this machine's offer."),
     },
     "Money": {
@@ -42,9 +46,11 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
 }
 _PLACES = {name: place for section in COMMANDS.values() for name, (place, _) in section.items()}
 _ALIASES = {"ls": "ps", "stop": "cancel", "start": "up"}
+LIGHT = ("offers", "depth", "history", "bids", "version")
+"""The commands that need no node of one's own."""
 
 
-class Root(Group):
+class Root(LookGroup):
     """The ``cfab`` command."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -63,6 +69,10 @@ class Root(Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
+        session = ctx.find_root().obj
+        if isinstance(session, Session) and session.light and name in _PLACES and name not in LIGHT:
+            fix = f"without --light it asks the running node; with it: {', '.join(LIGHT)}"
+            raise Usage(f"'cfab {name}' needs a node of your own, and --light is to do without one", fix=fix)
         if not name.startswith("-") and self.get_command(ctx, name) is None:
             near = difflib.get_close_matches(name, [*_PLACES, *_ALIASES], 1, 0.6)
             raise Usage(
