@@ -75,6 +75,21 @@ async def offers(control: Control, request: Request) -> list[Any]:
     return list(await control.offers(_offer_query(dict(request.query_params))))
 
 
+@router.get("/bids")
+async def bids(control: Control) -> list[Any]:
+    return list(await control.bids())
+
+
+@router.get("/depth")
+async def depth(control: Control, request: Request) -> list[Any]:
+    return list(await control.depth(_offer_query(dict(request.query_params))))
+
+
+@router.get("/history")
+async def history(control: Control, gpu: str = "", over_ms: After = 0, step_ms: After = 0) -> list[Any]:
+    return list(await control.history({"gpu": gpu, "over_ms": over_ms, "step_ms": step_ms}))
+
+
 @router.get("/jobs")
 async def jobs(control: Control) -> list[Any]:
     return list(await control.jobs())

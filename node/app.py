@@ -26,13 +26,16 @@ from market.records import Settlement
 from market.signing import Signer
 from node.api import serve_api
 from node.config import ChainConfig, NodeConfig
-from node.home import JOURNAL_FILE, NODE_KEY_FILE, SESSION_KEY_FILE, WALLET_FILE, ensure_home
+from node.history_desk import HistoryDesk
+from node.home import HISTORY_FILE, JOURNAL_FILE, NODE_KEY_FILE, SESSION_KEY_FILE, WALLET_FILE, ensure_home
 from node.libp2p_network import open_libp2p_network
 from node.machine import Machine
 from node.machine_setup import machine_classes
+from node.market_window import MarketWindow
 from node.offer_intake import OfferIntake
 from node.peer_exchange import PeerExchange
 from node.ports import Network
+from node.public_desk import PublicDesk
 from node.service import NodeService
 from node.system_clock import SystemClock
 from node.trading import TradingNode, TradingSettings, World, trading_node
@@ -98,10 +101,15 @@ async def _serve(config: NodeConfig, password: str, stop: trio.Event) -> None:
             )
             trading = await stack.enter_async_context(_open_trading(config, config.chain, world))
         intake = trading.intake if trading else _listen_only(network, clock)
+        prices = HistoryDesk(network, clock, intake.book.live, path=config.home / HISTORY_FILE)
+        bids = PublicDesk(network, clock, intake.bids_heard.values)
+        prices.register()
+        bids.register()
         service = NodeService(
             config,
             network=network,
             intake=intake,
+            market=MarketWindow(network, clock, intake, bids=bids, prices=prices),
             clock=clock,
             journal=journal,
             world=world,
@@ -110,6 +118,7 @@ async def _serve(config: NodeConfig, password: str, stop: trio.Event) -> None:
         )
         tasks = await stack.enter_async_context(trio.open_nursery())
         tasks.start_soon(exchange.exchange_forever)
+        tasks.start_soon(prices.keep_forever)
         if trading is None:
             tasks.start_soon(intake.catch_up_forever)
         await tasks.start(serve_api, service, config.api_socket)

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import AsyncIterator
-from typing import Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from market.money import format_hourly, format_tokens
+
+if TYPE_CHECKING:
+    from node.market_shapes import BidView, DepthView, HistoryBar
 
 JOB_STATES = (
     "queued",
@@ -314,6 +317,19 @@ class NodeControl(Protocol):
         Raises:
             InvalidRequest: ``bad_query``, with the column.
         """
+        ...
+
+    async def bids(self) -> list[BidView]:
+        """Live bids, newest first."""
+        ...
+
+    async def depth(self, query: Json) -> list[DepthView]:
+        """What is free at which price, by GPU model. ``query`` may hold what :meth:`offers` takes; ``gpu`` is exact."""
+        ...
+
+    async def history(self, query: Json) -> list[HistoryBar]:
+        """Bars of prices, newest first. ``query`` may hold ``gpu``, ``over_ms`` (how far back) and ``step_ms`` (at most
+        one bar of a model per such interval)."""
         ...
 
     async def submit(self, request: Json) -> Json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ from ledger.ports import Journal
 from market.duties import Role
 from market.errors import InvalidRequest, Unavailable
 from node import views
+from node.active_job import Job
 from node.config import NodeConfig
 from node.control import (
     TERMINAL_EVENTS,
@@ -32,10 +33,10 @@ from node.job_file.request import JobRequest
 from node.job_journal import LEASED, PREFIX, Submitted, history
 from node.lease_board import PREFIX as LEASE_PREFIX
 from node.lease_board import LeaseBoard, load_board
+from node.market_shapes import BidView, DepthView, HistoryBar
+from node.market_window import MarketWindow
 from node.offer_intake import OfferIntake
-from node.offer_query import arrange, parse_order, parse_query
 from node.ports import Clock, Network
-from node.requester import Job
 from node.trading import TradingNode, World
 
 VERSION = "0.1.0"
@@ -47,6 +48,7 @@ class NodeService:
     """A running node as seen by its owner.
 
     Args:
+        market: what the node sees of it.
         stop: called when the owner asks the node to stop.
         trading: None on a node without a chain, which can only be looked at.
     """
@@ -57,6 +59,7 @@ class NodeService:
         *,
         network: Network,
         intake: OfferIntake,
+        market: MarketWindow,
         clock: Clock,
         journal: Journal | None,
         world: World | None,
@@ -66,6 +69,7 @@ class NodeService:
         self._config = config
         self._network = network
         self._intake = intake
+        self._market = market
         self._clock = clock
         self._journal = journal
         self._world = world
@@ -102,21 +106,16 @@ class NodeService:
         }
 
     async def offers(self, query: Json) -> list[OfferView]:
-        asked, order = parse_query(str(query.get("where") or "")), parse_order(str(query.get("order") or ""))
-        found = [offer for offer in self._offer_views() if views.wanted(offer, query) and asked.wants(offer)]
-        return arrange(found, order)[: int(query.get("limit") or 1000)]
+        return self._market.offers(query)
 
-    def _offer_views(self) -> Iterator[OfferView]:
-        book, rtts = self._intake.book, {peer.key: peer.rtt_us for peer in self._network.peers()}
-        for offer in book.live(self._clock.now_ms()):
-            provider = offer.record.provider
-            yield views.offer_view(
-                offer,
-                free_slots=book.free_slots(offer.record),
-                mine=provider == self._network.key,
-                known=book.known(provider),
-                rtt_us=rtts.get(provider, 0),
-            )
+    async def bids(self) -> list[BidView]:
+        return self._market.bids()
+
+    async def depth(self, query: Json) -> list[DepthView]:
+        return self._market.depth(query)
+
+    async def history(self, query: Json) -> list[HistoryBar]:
+        return self._market.history(query)
 
     async def submit(self, request: Json) -> Json:
         return {"job": await self._buying().desk.submit(JobRequest.from_json(request))}

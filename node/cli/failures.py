@@ -29,6 +29,8 @@ BROKEN_PIPE = 141
 _BY_CODE = {
     "usage": 2,
     "bad_config": 2,
+    "bad_query": 2,
+    "bad_duration": 2,
     "invalid_job_file": 3,
     "not_found": 4,
     "no_wallet": 4,
@@ -56,7 +58,8 @@ _BY_CODE = {
 
 
 _COMMAND = re.compile(
-    r"cfab (?:up|down|status|doctor|ps|show|logs|offers|provider|wallet|receipts|config)(?: (?!--help)[\w -]+)?"
+    r"cfab (?:up|down|status|doctor|ps|show|logs|offers|depth|history|bids|provider|wallet|receipts|config)"
+    r"(?: (?!--help)[\w -]+)?"
 )
 """A command in a fix that works on a home, without ``--help``, whose help is the same everywhere."""
 

@@ -1,4 +1,4 @@
-"""``cfab offers``: the live market as this node sees it."""
+"""``cfab offers``: the live market as this node, or with ``--light`` as public peers, see it."""
 
 from __future__ import annotations
 
@@ -6,34 +6,48 @@ from typing import Any
 
 import click
 
-from node.cli.node_access import connect
-from node.cli.options import Command, current_session
+from node.cli.look import look, show
+from node.cli.options import LookCommand, current_session
 from node.cli.story import price
 from node.cli.terminal import short, table
 from node.quantities import format_memory
 
 
-@click.command(cls=Command)
+@click.command(cls=LookCommand)
+@click.argument("query", nargs=-1)
+@click.option("-o", "--order", metavar="FIELDS", help="Sort by these, - for descending: price,-reputation.")
 @click.option("-g", "--gpu", metavar="MODEL", help="Only this model.")
 @click.option("--region", metavar="REGION", help="Only there.")
 @click.option("--max-price", metavar="PRICE", help="At most this, such as 0.40/h.")
 @click.option("--min-vram", metavar="SIZE", help="At least this GPU memory, such as 24GB.")
 @click.option("--free", is_flag=True, help="Only with free slots.")
 @click.option("--real", is_flag=True, help="No simulated GPUs.")
+@click.option("--depth", is_flag=True, help="Show how much is free at which price instead.")
 @click.option("-n", "limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="At most this many.")
-def offers(
-    *,
-    gpu: str | None,
-    region: str | None,
-    max_price: str | None,
-    min_vram: str | None,
-    free: bool,
-    real: bool,
-    limit: int,
-) -> None:
-    """List live offers, cheapest first."""
-    session = current_session()
-    query: dict[str, object] = {"gpu": gpu, "region": region, "max_price": max_price, "limit": limit}
+def offers(query: tuple[str, ...], *, order: str | None, depth: bool, limit: int, **flags: Any) -> None:
+    """List live offers, cheapest first.
+
+    QUERY holds terms that must all be true: a field, one of = != < <= > >= and a value; = and != also take sets and
+    ranges. Fields: gpu vram cpu memory disk price region jurisdiction free slots runtime isolation cuda driver notice
+    interruptible reputation rtt speed net simulated provider machine.
+
+    \b
+    cfab offers 'gpu=RTX4090 vram>=24GB region=eu price<0.5/h' -o price,-reputation
+    cfab offers 'gpu=A100,H100 vram=40GB..80GB free>=2'
+    """
+    asked = {"where": " ".join(query), **_flags(**flags)}
+    if depth:
+        from node.cli.depth import print_depth
+
+        show(look("depth", **asked), print_depth)
+    else:
+        show(look("offers", **asked, order=order, limit=limit), _print_offers)
+
+
+def _flags(
+    *, gpu: str | None, region: str | None, max_price: str | None, min_vram: str | None, free: bool, real: bool
+) -> dict[str, object]:
+    query: dict[str, object] = {"gpu": gpu, "region": region, "max_price": max_price}
     if min_vram:
         from node.job_file.gpu import parse_gpu
 
@@ -42,17 +56,14 @@ def offers(
         query["free"] = True
     if real:
         query["simulated"] = False
-    found: list[dict[str, Any]] = connect(session).get("offers", **query)
-    if session.as_json:
-        session.emit(found)
-        return
+    return query
+
+
+def _print_offers(found: list[dict[str, Any]]) -> None:
+    session = current_session()
     if not found:
         session.say("no live offer fits; without filters 'cfab offers' shows all, 'cfab status' the peers")
         return
-    _print_table(found)
-
-
-def _print_table(found: list[dict[str, Any]]) -> None:
     rows = [
         (
             short(offer.get("provider")) + (" (you)" if offer.get("mine") else ""),

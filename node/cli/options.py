@@ -18,6 +18,8 @@ class Session:
         quiet: say nothing on stderr but errors.
         debug: show tracebacks.
         home_option: ``--home`` as given, or empty.
+        light: look at the market without a node of one's own.
+        join: with ``light``: the peers to ask first.
     """
 
     def __init__(self, *, as_json: bool = False, debug: bool = False) -> None:
@@ -25,6 +27,8 @@ class Session:
         self.quiet = False
         self.debug = debug
         self.home_option = ""
+        self.light = False
+        self.join: tuple[str, ...] = ()
 
     @property
     def home(self) -> Path:
@@ -54,7 +58,7 @@ def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     session = ctx.find_root().obj
     if isinstance(session, Session) and value:
         name = {"json": "as_json", "home": "home_option"}.get(str(param.name), str(param.name))
-        setattr(session, name, value)
+        setattr(session, name, value if name != "join" else (*session.join, *value))
 
 
 def _shared() -> list[click.Parameter]:
@@ -72,6 +76,19 @@ def _shared() -> list[click.Parameter]:
     ]  # fmt: skip
 
 
+def _looking() -> list[click.Parameter]:
+    return [
+        click.Option(
+            ("--light",), is_flag=True, expose_value=False, is_eager=True, callback=_remember,
+            help="No node, no keys: ask public peers and check what they say.",
+        ),
+        click.Option(
+            ("--join",), metavar="ADDR", multiple=True, expose_value=False, is_eager=True, callback=_remember,
+            help="With --light: a peer to ask first, as in /ip4/203.0.113.7/tcp/4001/p2p/12D3Koo…",
+        ),
+    ]  # fmt: skip
+
+
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
@@ -84,6 +101,14 @@ class Command(click.Command):
         self.params += _shared()
 
 
+class LookCommand(Command):
+    """A command that only looks at the market, and can do so with ``--light``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += _looking()
+
+
 class Group(click.Group):
     """A group whose commands take the shared options, and which takes them itself."""
 
@@ -93,3 +118,11 @@ class Group(click.Group):
         kwargs["context_settings"] = {**_SETTINGS, **kwargs.get("context_settings", {})}
         super().__init__(*args, **kwargs)
         self.params += _shared()
+
+
+class LookGroup(Group):
+    """The outermost group, where ``--light`` may stand before the command's name."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += _looking()

@@ -14,6 +14,7 @@ from node.control import (
     StatusView,
     WalletView,
 )
+from node.market_shapes import BidView, DepthView, HistoryBar
 
 
 class ErrorView(TypedDict, total=False):
@@ -112,6 +113,26 @@ class VersionAnswer(TypedDict):
     python: str
 
 
+class VerifiedAward(TypedDict, total=False):
+    """What an award was found to be; only ``code`` and ``message`` beside ``valid`` when it is not. ``place`` counts
+    from 1; ``refused`` better offers were refused with a signature, ``by_word`` by the requester's word alone."""
+
+    valid: bool
+    code: str
+    message: str
+    provider: str
+    machine: str
+    price_nano_per_gpu_second: int
+    expected_cost_units: int
+    offers: int
+    fitting: int
+    rivals: int
+    complete: bool
+    place: int
+    refused: int
+    by_word: int
+
+
 class Lines(TypedDict):
     """A stand-in: events of a job, one object per line (see *Events*), with :class:`LogLine` between them."""
 
@@ -131,6 +152,10 @@ PRINTED: dict[str, tuple[object, str]] = {
     "job init": (WrittenFile, ""),
     "job validate": (Validated, ""),
     "offers": (list[OfferView], "cheapest first"),
+    "depth": (list[DepthView], "the model with most free slots first"),
+    "history": (list[HistoryBar], "newest first"),
+    "bids": (list[BidView], "newest first"),
+    "verify-award": (VerifiedAward, ""),
     "provider pause": (ProviderView, ""),
     "provider resume": (ProviderView, ""),
     "provider status": (ProviderView, ""),

@@ -11,9 +11,14 @@ from typing import Any
 import trio
 
 from market.errors import FabricError, InvalidRequest
+from market.price_history import take_bars
 from node.api import serve_api
 from node.control import Check, JobView, Json, LogPiece, OfferView, ReceiptView, WalletView, money, price_view, rfc3339
 from node.job_file import JobRequest
+from node.market_depth import depth_of
+from node.market_shapes import BidView, DepthView, HistoryBar
+from node.market_views import bar_view, bid_view
+from tests.fakes.samples import BUYER, NOW, SELLER, a_bid, an_offer
 
 T0 = 1_700_000_000_000
 JOB = "9c" * 16
@@ -188,6 +193,20 @@ class ScriptedControl:
         self._try("offers")
         self.query = query
         return [OFFER]
+
+    async def bids(self) -> list[BidView]:
+        self._try("bids")
+        return [bid_view(BUYER.sign(a_bid()), mine=False)]
+
+    async def depth(self, query: Json) -> list[DepthView]:
+        self._try("depth")
+        self.query = query
+        return depth_of([OFFER])
+
+    async def history(self, query: Json) -> list[HistoryBar]:
+        self._try("history")
+        self.query = query
+        return [bar_view(bar) for bar in take_bars([SELLER.sign(an_offer())], NOW)]
 
     async def submit(self, request: Json) -> Json:
         self._try("submit")

@@ -18,6 +18,7 @@ from node.offer_intake import OfferIntake
 from node.service import NodeService
 from node.trading import World
 from tests.fakes.desks import RecordingNetwork, SetClock
+from tests.fakes.market_windows import a_window
 from tests.simulation.marketplace import JobScript, Marketplace, Participant, request, simulate
 
 PRICE = 100_000
@@ -52,6 +53,7 @@ def service_of(market: Marketplace, participant: Participant) -> NodeService:
         config,
         network=network,
         intake=node.intake,
+        market=a_window(network, participant.clock, node.intake),
         clock=participant.clock,
         journal=participant.journal,
         world=world,
@@ -271,10 +273,12 @@ def test_only_a_provider_can_be_paused():
 async def test_a_node_without_a_chain_can_be_looked_at(tmp_path: Path):
 
     network, clock, stop = RecordingNetwork(), SetClock(), trio.Event()
+    intake = OfferIntake(network, clock)
     service = NodeService(
         NodeConfig(home=tmp_path, name="n", api_socket=tmp_path / "api", introducer=True),
         network=network,
-        intake=OfferIntake(network, clock),
+        intake=intake,
+        market=a_window(network, clock, intake),
         clock=clock,
         journal=None,
         world=None,

@@ -1,0 +1,123 @@
+"""The commands that look at the market, against a scripted node over a real socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from market.errors import InvalidRequest
+from node.control import price_view
+from tests.fakes.cli_runner import cfab
+from tests.fakes.scripted_control import ScriptedControl, served
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+@pytest.fixture
+def control(home: Path) -> Iterator[ScriptedControl]:
+    node = ScriptedControl()
+    with served(node, home / "api.sock"):
+        yield node
+
+
+def returns(monkeypatch: pytest.MonkeyPatch, control: ScriptedControl, verb: str, answer: Any) -> None:
+    async def verb_(*_args: Any) -> Any:
+        return answer
+
+    monkeypatch.setattr(control, verb, verb_)
+
+
+@pytest.mark.parametrize("words", [("gpu=A100 vram>=24GB",), ("gpu=A100", "vram>=24GB")])
+def test_a_query_is_one_text_however_it_is_quoted(control: ScriptedControl, home: Path, words: tuple[str, ...]) -> None:
+    assert cfab(home, "offers", *words, "-o", "price,-reputation").code == 0
+    assert control.query == {"where": "gpu=A100 vram>=24GB", "order": "price,-reputation", "limit": 100}
+
+
+def test_a_mistake_in_a_query_names_its_column_and_exits_2(control: ScriptedControl, home: Path) -> None:
+    control.fail["offers"] = InvalidRequest(
+        "unknown field 'vrma'", code="bad_query", fix="did you mean 'vram'?", where="query, column 1"
+    )
+    ended = cfab(home, "offers", "vrma>=24GB")
+    assert (ended.code, ended.err) == (
+        2,
+        "error: query, column 1: unknown field 'vrma'\n  fix: did you mean 'vram'?\n",
+    )
+    assert cfab(home, "offers", "vrma>=24GB", "--json").json["error"]["where"] == "query, column 1"
+
+
+def test_depth_is_asked_for_by_either_name(control: ScriptedControl, home: Path) -> None:
+    assert "RTX4090 (simulated): 1 free at 1 provider" in cfab(home, "depth", "RTX4090", "region=eu").out.decode()
+    assert control.query == {"gpu": "RTX4090", "where": "region=eu"}
+    cfab(home, "depth", "region=eu", "free>1")
+    assert control.query == {"where": "region=eu free>1"}
+    cfab(home, "offers", "--depth", "-g", "RTX4090")
+    assert control.query == {"gpu": "RTX4090"}
+
+
+def test_depth_draws_what_adds_up(control: ScriptedControl, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    levels = [
+        {"price": price_view(number * 1000), "slots": 1, "cumulative": number, "providers": number}
+        for number in range(1, 101)
+    ]
+    returns(
+        monkeypatch,
+        control,
+        "depth",
+        [{"gpu": "A\x1b[2J", "simulated": False, "slots": 100, "providers": 9, "levels": levels}],
+    )
+    head, *rows = cfab(home, "depth").out.decode().splitlines()
+    assert head == "A\\x1b[2J: 100 free at 9 providers"
+    assert len(rows) == 12
+    bars = [row.count("#") for row in rows]
+    assert bars == sorted(bars)
+    assert bars[-1] == 40
+    assert rows[0].split()[0] == "0.0036/h"
+    assert rows[-1].split()[2:4] == ["100", "100"]
+
+
+def test_history_chooses_lines_that_fit(control: ScriptedControl, home: Path) -> None:
+    shown = cfab(home, "history", "RTX4090").out.decode().splitlines()
+    assert shown[0].split()[:3] == ["UTC", "GPU", "LOWEST"]
+    assert shown[1].split()[2:6] == ["RTX4090", "0.3600/h", "0.3600/h", "0.3600/h"]
+    assert control.query == {"gpu": "RTX4090", "over_ms": 86_400_000, "step_ms": 3_600_000}
+    cfab(home, "history", "--over", "3h")
+    assert control.query == {"gpu": "", "over_ms": 10_800_000, "step_ms": 600_000}
+    cfab(home, "history", "--over", "14d", "--step", "12h")
+    assert control.query["step_ms"] == 43_200_000
+    ended = cfab(home, "history", "--over", "long")
+    assert ended.code == 2
+    assert "30m" in ended.err
+
+
+def test_bids_show_needs_and_no_price(control: ScriptedControl, home: Path) -> None:
+    header, row = cfab(home, "bids").out.decode().splitlines()
+    assert header.split() == ["REQUESTER", "BID", "GPU", "SLOTS", "VRAM", "WHERE", "STRATEGY"]
+    assert row.split()[2:] == ["any", "1", "any", "any", "lowest_cost"]
+
+
+@pytest.mark.parametrize(("command", "says"), [("offers", "no live offer"), ("depth", "nothing is free"),
+                                               ("history", "no prices"), ("bids", "no live bids")])  # fmt: skip
+def test_nothing_is_an_empty_list_and_a_word(
+    control: ScriptedControl, home: Path, monkeypatch: pytest.MonkeyPatch, command: str, says: str
+) -> None:
+    returns(monkeypatch, control, command, [])
+    ended = cfab(home, command)
+    assert (ended.code, ended.out) == (0, b"")
+    assert says in ended.err
+    assert cfab(home, command, "--json").json == []
+
+
+@pytest.mark.parametrize("words", [("--light", "run", "x"), ("--light", "ps"), ("--light", "wallet", "show")])
+def test_what_needs_a_node_says_so_with_light(home: Path, words: tuple[str, ...]) -> None:
+    ended = cfab(home, *words)
+    assert ended.code == 2
+    assert "needs a node of your own" in ended.err
+    assert "offers, depth, history, bids" in ended.err
