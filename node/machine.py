@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import deque
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from market.errors import InvalidRequest
 from market.inventory import Inventory
+from market.money import format_hourly
 from market.records import Offer, PaymentTerms, Settlement
 from market.signing import Signer, Verified
 from node import wire
@@ -17,7 +20,10 @@ _ADDRESSES = 8
 
 
 class MachineClass(Struct, frozen=True, kw_only=True):
-    """What the owner decided to sell. Amounts are per slot; ``price`` in nanotokens per GPU-second."""
+    """What the owner decided to sell. Amounts are per slot; prices in nanotokens per GPU-second.
+
+    The price stays between ``floor`` and ``price_cap`` (0: no limit), whoever moves it; with ``surge`` it follows use.
+    """
 
     name: str
     gpu: str
@@ -41,6 +47,9 @@ class MachineClass(Struct, frozen=True, kw_only=True):
     notice_ms: int = 0
     speed: int = 0
     net_mbps: int = 0
+    surge: bool = False
+    floor: int = 0
+    price_cap: int = 0
 
 
 _ON_THE_TAG = tuple(name for name in MachineClass.__struct_fields__ if name in Offer.__struct_fields__)
@@ -64,6 +73,31 @@ class Machine:
         self._signer = signer
         self._tags: deque[tuple[Verified[Offer], int]] = deque(maxlen=_TAGS_KEPT)
         self._version = 0
+
+    def check_price(self, price: int) -> None:
+        """Whether the owner's own limits allow a price.
+
+        Raises:
+            InvalidRequest: below the floor, or above the cap.
+        """
+        sold = self.description
+        if price < sold.floor or (sold.price_cap and price > sold.price_cap):
+            limit = f"below the floor, {format_hourly(sold.floor)}" if price < sold.floor else ""
+            limit = limit or f"above the cap, {format_hourly(sold.price_cap)}"
+            raise InvalidRequest(
+                f"{format_hourly(price)} is {limit}",
+                code="price_outside_limits",
+                fix="choose another price, or change floor and price_cap under [provider] and restart the node",
+            )
+
+    def reprice(self, price: int) -> None:
+        """Ask another price from the next post on. Leases keep the price of their award.
+
+        Raises:
+            InvalidRequest: outside the owner's own limits.
+        """
+        self.check_price(price)
+        self.description = replace(self.description, price=price)
 
     def post(self, now: int, addresses: tuple[str, ...]) -> Verified[Offer]:
         """Write and sign the offer that is true now. The version is the time, so that it grows across restarts."""

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from market.errors import InvalidRequest
 from market.records import PaymentTerms, Settlement
 from node.config import ProviderConfig
+from node.config_checks import cap_of
 from node.machine import MachineClass
 from runtime.ports import EngineInfo, Gpu
 
@@ -75,6 +76,9 @@ def _machine(
         notice_ms=config.notice_ms,
         speed=config.speed,
         net_mbps=config.net_mbps,
+        surge=config.surge,
+        floor=config.floor,
+        price_cap=cap_of(config),
         driver=first.driver if first else "",
         cuda_milli=first.cuda_milli if first else 0,
         runtimes=engine.runtimes[:8],

@@ -9,9 +9,11 @@ import trio
 from msgspec import Struct
 
 from node.buying import Buying, open_buying
+from node.cached_images import CachedImages
 from node.machine import Machine
 from node.offer_intake import OfferIntake
 from node.selling import Selling, open_selling
+from node.surge import Surge
 from node.trading_world import TradingSettings, World
 from runtime.ports import ContainerEngine
 
@@ -48,6 +50,9 @@ async def trading_node(
             await stack.enter_async_context(selling.desk.working(selling.duties.perform))
             nursery.start_soon(selling.guard.watch_forever)
             nursery.start_soon(selling.poster.post_forever)
+            nursery.start_soon(Surge(machines, selling.poster.changed).run_forever)
+        if selling is not None and engine is not None:
+            nursery.start_soon(CachedImages(engine, machines, selling.poster.changed).watch_forever)
         yield TradingNode(intake=intake, buying=buying, selling=selling)
         nursery.cancel_scope.cancel()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
 from market import codec
+from market.errors import InvalidRequest
 from market.inventory import reserve
 from market.records import Offer
 from market.signing import verify
@@ -83,6 +85,21 @@ def test_a_price_of_long_ago_that_is_todays_again_is_honoured():
     cheap = machine.post(NOW + 2_000, ())
     assert machine.tags(NOW + 30_000) == [cheap, first]
     assert dear not in machine.tags(NOW + 30_000)
+
+
+def test_another_price_is_within_the_owners_limits_or_changes_nothing():
+    machine = a_machine(floor=50_000, price_cap=200_000)
+    for price in (50_000, 200_000):
+        machine.reprice(price)
+        assert machine.post(NOW + price, ()).record.price == price
+    for price, limit in ((49_999, "floor"), (200_001, "cap")):
+        with pytest.raises(InvalidRequest) as refused:
+            machine.reprice(price)
+        assert limit in refused.value.message
+        assert machine.description.price == 200_000
+    free = a_machine()
+    free.reprice(0)
+    assert free.description.price == 0
 
 
 def test_the_number_of_remembered_tags_is_bounded():
