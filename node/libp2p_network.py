@@ -23,7 +23,7 @@ from bootstrap.peer_address import dialable
 from market.errors import FabricError, PeerFault
 from node.libp2p_requests import RequestServer, RequestStreams
 from node.peer_budgets import GOSSIP_RATE, REQUEST_RATE, STREAM_RATE, PeerBudgets
-from node.ports import Judge, PeerInfo, PeerUnreachable, RequestHandler, StreamHandler, Verdict
+from node.ports import AnswerLost, Judge, PeerInfo, PeerUnreachable, RequestHandler, StreamHandler, Verdict
 from node.wire import MAX_GOSSIP_BYTES, REQUEST_TIMEOUT_S, TOPIC_BIDS, TOPIC_OFFERS
 
 _log = logging.getLogger(__name__)
@@ -140,11 +140,15 @@ class Libp2pNetwork:
     async def request(
         self, peer: bytes, protocol: str, request: bytes, *, timeout: float, max_response: int = 65536
     ) -> bytes:
+        sending = trio.Event()
         try:
             with trio.fail_after(timeout):
-                return await self._streams.exchange(peer, protocol, request, max_response=max_response)
+                return await self._streams.exchange(
+                    peer, protocol, request, max_response=max_response, on_sending=sending.set
+                )
         except (ChannelBroken, trio.TooSlowError) as error:
-            raise PeerUnreachable(f"no answer on {protocol}: {error}") from None
+            kind = AnswerLost if sending.is_set() else PeerUnreachable
+            raise kind(f"no answer on {protocol}: {error}") from None
 
     async def open_stream(self, peer: bytes, protocol: str) -> Libp2pStream:
         try:

@@ -34,13 +34,22 @@ class RequestStreams:
         self._open_stream = open_stream
         self._free: dict[tuple[bytes, str], list[PeerStream]] = {}
 
-    async def exchange(self, peer: bytes, protocol: str, request: bytes, *, max_response: int) -> bytes:
-        """One request, one answer.
+    async def exchange(
+        self,
+        peer: bytes,
+        protocol: str,
+        request: bytes,
+        *,
+        max_response: int,
+        on_sending: Callable[[], None] = lambda: None,
+    ) -> bytes:
+        """One request, one answer. ``on_sending`` is called before the first byte of the request leaves.
 
         Raises:
             ChannelBroken: no answer of at most ``max_response`` bytes.
         """
         stream = await self._take(peer, protocol) or await self._open_stream(peer, protocol)
+        on_sending()
         try:
             await stream.send(len(request).to_bytes(_LENGTH_BYTES, "big") + request)
             length = int.from_bytes(await stream.receive_exactly(_LENGTH_BYTES), "big")

@@ -32,6 +32,10 @@ class PeerUnreachable(Exception):
     """No answer from that peer: not connected, no such address, time-out, stream reset, protocol not spoken."""
 
 
+class AnswerLost(PeerUnreachable):
+    """The same, after the request was under way: the peer may have heard and answered it."""
+
+
 class ByteStream(Protocol):
     """A two-way byte stream to a peer. After any exception the stream is already reset."""
 
@@ -94,7 +98,8 @@ class Network(Protocol):
         """One exchange.
 
         Raises:
-            PeerUnreachable: no answer in time, or none of the right size.
+            AnswerLost: no answer in time, or none of the right size.
+            PeerUnreachable: the same, and the peer cannot have heard the request.
         """
         ...
 

@@ -23,7 +23,7 @@ import trio
 from bootstrap.identity import key_of_peer_id, key_of_seed, peer_id_of
 from market.errors import BrokenInvariant, FabricError, PeerFault
 from node.peer_budgets import GOSSIP_RATE, REQUEST_RATE, PeerBudgets
-from node.ports import Judge, PeerInfo, PeerUnreachable, RequestHandler, StreamHandler, Verdict
+from node.ports import AnswerLost, Judge, PeerInfo, PeerUnreachable, RequestHandler, StreamHandler, Verdict
 from node.wire import MAX_GOSSIP_BYTES, REQUEST_TIMEOUT_S
 from tests.fakes.memory_stream import MemoryStream, stream_pair
 
@@ -245,6 +245,7 @@ class MemoryNetwork:
         self, peer: bytes, protocol: str, request: bytes, *, timeout: float, max_response: int = 65536
     ) -> bytes:
         exchange = _Exchange()
+        link: Link | None = None
         with trio.move_on_after(timeout):
             link = await self._linked(peer)
             link.exchanges.append(exchange)
@@ -255,7 +256,7 @@ class MemoryNetwork:
             finally:
                 link.exchanges.remove(exchange)
         if exchange.response is None or len(exchange.response) > max_response:
-            raise PeerUnreachable(f"no answer on {protocol}")
+            raise (AnswerLost if link else PeerUnreachable)(f"no answer on {protocol}")
         return exchange.response
 
     async def open_stream(self, peer: bytes, protocol: str) -> MemoryStream:

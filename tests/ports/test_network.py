@@ -12,7 +12,7 @@ from bootstrap.identity import key_of_seed
 from market.errors import PeerFault, Unavailable
 from node.libp2p_network import open_libp2p_network
 from node.peer_exchange import PeerExchange
-from node.ports import ByteStream, Network, PeerUnreachable, Verdict
+from node.ports import AnswerLost, ByteStream, Network, PeerUnreachable, Verdict
 from node.wire import MAX_GOSSIP_BYTES, TOPIC_OFFERS
 from tests.fakes.memory_network import MemoryWorld
 from tests.fakes.open_nodes import open_nodes
@@ -113,12 +113,21 @@ async def test_answers_are_never_mixed_up_after_a_time_out(open_node: OpenNode) 
         return b"answer to " + request
 
     far.serve("/test/late/1", late, max_request=100)
-    with pytest.raises(PeerUnreachable):
+    with pytest.raises(AnswerLost):
         await near.request(far.key, "/test/late/1", b"late", timeout=0.2)
     hold.set()
     for number in range(3):
         request = b"next %d" % number
         assert await near.request(far.key, "/test/late/1", request, timeout=DEADLINE_S) == b"answer to " + request
+
+
+async def test_a_request_that_never_left_is_told_from_one_whose_answer_was_lost(open_node: OpenNode) -> None:
+    near, far = await pair(open_node)
+    with pytest.raises(PeerUnreachable) as never_left:
+        await near.request(key_of_seed(b"stranger" * 4), ECHO, b"", timeout=2.0)
+    with pytest.raises(AnswerLost):
+        await near.request(far.key, ECHO, bytes(101), timeout=2.0)
+    assert not isinstance(never_left.value, AnswerLost)
 
 
 async def test_a_request_that_cannot_be_answered_is_unreachable(open_node: OpenNode) -> None:
