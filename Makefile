@@ -35,13 +35,16 @@ lint: ## format, lint, types, import arrows
 
 test: setup-test ## everything: unit, property, every port on its real adapter, simulation, integration with real nodes
 	$(PYTEST) $(PARALLEL) -m "not ($(SERIAL))"
-	$(PYTEST) -m "$(SERIAL)"
+	$(PYTEST) -m "($(SERIAL)) and not gpu"
 
 unit: ## one module at a time, no engine, no chain
 	$(PYTEST) $(PARALLEL) tests/unit
 
 property: ## rules that hold for every input Hypothesis can think of
 	$(PYTEST) $(PARALLEL) tests/property
+
+gpu: ## what needs an NVIDIA card: run it where there is one (no other target does)
+	$(PYTEST) -m gpu
 
 ports: setup-test ## each port's one suite, on the fake and on the real adapter
 	$(PYTEST) tests/ports

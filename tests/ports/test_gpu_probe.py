@@ -12,6 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from market.feasibility import driver_number
+from market.speeds import UNKNOWN, speed_of
 from runtime.nvidia_probe import NvidiaProbe
 from runtime.ports import Gpu, GpuProbe
 from runtime.simulated_probe import SimulatedProbe
@@ -19,6 +21,8 @@ from runtime.simulated_probe import SimulatedProbe
 SOURCE = Path(__file__).parents[1] / "fakes" / "nvml" / "nvml.c"
 ASK = """
 import sys, msgspec
+from market.feasibility import driver_number
+from market.speeds import UNKNOWN, speed_of
 from runtime.nvidia_probe import NvidiaProbe
 sys.stdout.buffer.write(msgspec.json.encode(NvidiaProbe().gpus()))
 """
@@ -82,3 +86,23 @@ def test_any_probe_gives_distinct_cards_in_order(probe: GpuProbe) -> None:
 def test_what_is_simulated_says_so() -> None:
     assert [gpu.simulated for gpu in SimulatedProbe(3).gpus()] == [True] * 3
     assert SimulatedProbe(0).gpus() == []
+
+
+@pytest.mark.gpu
+def test_a_real_card_is_what_the_driver_says_it_is() -> None:
+    """Runs where an NVIDIA card is: the probe against the driver's own tool."""
+    asked = subprocess.run(
+        ["nvidia-smi", "--query-gpu=name,uuid,memory.total,driver_version", "--format=csv,noheader,nounits"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = [tuple(part.strip() for part in line.split(",")) for line in asked.stdout.splitlines()]
+    found = NvidiaProbe().gpus()
+    assert found
+    assert [(gpu.model, gpu.uuid, str(gpu.vram_mib), gpu.driver) for gpu in found] == told
+    for gpu in found:
+        assert gpu.cuda_milli >= 11_000
+        assert not gpu.simulated
+        assert driver_number(gpu.driver) > 0
+        assert speed_of(gpu.model) != UNKNOWN, f"'{gpu.model}' is not in the table of speeds"
