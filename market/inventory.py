@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
+from market.quoting import agreed_price
 from market.records import Award, Offer, RefusalReason
 from market.signing import Verified
 
@@ -88,7 +89,10 @@ def judge_award(
     offer = tag.record
     if award.expires_at <= now or award.issued_at > now + 60_000:
         return RefusalReason.EXPIRED
-    if award.price != offer.price or award.machine != offer.machine or award.offer_version != offer.version:
+    price = agreed_price(award, tag, now)
+    if price is None:
+        return RefusalReason.BAD_QUOTE
+    if award.price != price or award.machine != offer.machine or award.offer_version != offer.version:
         return RefusalReason.STALE_PRICE
     settlement = offer.settlement
     if (award.chain_id, award.escrow, award.payee) != (

@@ -15,12 +15,15 @@ MAX_BATCH_RECORDS = 8
 # --- requests: one canonical MessagePack request, one response ------------------------------------------------------
 PROTOCOL_PEERS = "/cfab/peers/1"
 """→ nothing · ← addresses of peers the introducer knows."""
-PROTOCOL_BOOK = "/cfab/book/1"
-"""→ nothing · ← the live offers of the answering node; how a late joiner catches up."""
+PROTOCOL_BOOK = "/cfab/book/2"
+"""→ hashes of the asker's book, or nothing, and after which name to go on · ← the offers and withdrawals it lacks, one
+page (``book_digest``); how a late joiner catches up."""
 PROTOCOL_BIDS = "/cfab/bids/1"
 """→ nothing · ← the live bids the answering node has heard, newest first."""
 PROTOCOL_HISTORY = "/cfab/history/1"
 """→ which model, since when, how fine · ← bars of prices with the signed offers that prove them, newest first."""
+PROTOCOL_QUOTE = "/cfab/quote/1"
+"""→ signed bid, machine, offer id · ← a signed quote below the tag, or nothing."""
 PROTOCOL_AWARD = "/cfab/award/1"
 """→ signed award, job spec, salt · ← signed lease or signed refusal."""
 PROTOCOL_REPORT = "/cfab/report/1"
@@ -41,6 +44,7 @@ MAX_REQUEST = 512 * 1024
 MAX_SPEC = MAX_REQUEST - 16 * 1024
 """A job spec travels in a request, beside its award."""
 MAX_RESPONSE = 1024 * 1024
+MAX_BOOK_REQUEST = 36 * 1024
 MAX_TRANSFER = 8 * 1024**3
 CHUNK = 256 * 1024
 
