@@ -1,8 +1,8 @@
 """What is let in from gossip, decided before it is forwarded or stored. Pure; cheap checks first, signatures last.
 
-REJECT says the sender is at fault and lowers its budget. IGNORE says the message is merely useless here: late,
-known already, or about a version we have passed; honest peers send those too. POSTPONE says that the sender has shown
-us more than its share of new records: whether the message is any good was not looked at.
+REJECT says the sender is at fault and lowers its budget. IGNORE says the message is merely useless here: late, or a
+little early; honest peers send those too. POSTPONE says that the sender has shown us more than its share of new
+records: whether the message is any good was not looked at.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from market import codec
 from market.errors import PeerFault
+from market.offer_book import MAX_TTL_MS
 from market.records import Bid, Offer
 from market.signing import Verified, verify
 from node import wire
@@ -23,6 +24,8 @@ from node.ports import Verdict
 R = TypeVar("R", Offer, Bid)
 RECORDS_KEPT, BYTES_KEPT = 4096, 4 * 1024 * 1024
 """More than a full answer with a book holds, so that the next one is read for almost nothing."""
+MAX_AHEAD_MS = 3 * wire.MAX_CLOCK_SKEW_MS
+"""No honest forwarder brings a record dated further ahead of our clock than this."""
 
 
 class Judged(Struct, Generic[R], frozen=True, kw_only=True):
@@ -58,7 +61,7 @@ class VerifiedRecords(Generic[R]):
         if (known := self._records.get(raw)) is not None:
             self._records.move_to_end(raw)
             return known
-        record = self._records[raw] = verify(raw, self._kind)
+        record = self._records[raw] = verify(raw, self._kind, limit=wire.MAX_GOSSIP_RECORD)
         self._bytes += len(raw)
         while len(self._records) > self._kept or self._bytes > BYTES_KEPT:
             self._bytes -= len(self._records.popitem(last=False)[0])
@@ -70,46 +73,61 @@ def judge_batch(
 ) -> Judged[R]:
     """Judge a gossip message: a canonical list of signed envelopes of one kind.
 
-    The conditions, in order: size (REJECT), form (REJECT), number of records (REJECT), whether the sender can
-    ``afford`` that many records that are new to us (POSTPONE), each record's form, bounds and signature (REJECT),
-    issued in the future beyond the tolerated skew (IGNORE), expired (IGNORE).
-
-    Time is never a reason to reject: of two honest forwarders whose clocks differ, one would punish the other for an
-    offer that was dated just so.
+    The conditions, in order: size (REJECT), form (REJECT), number of records (REJECT), then those of
+    :func:`judge_records`.
     """
     if len(message) > wire.MAX_GOSSIP_BYTES:
         return Judged(verdict=Verdict.REJECT, reason="oversized")
     try:
-        envelopes = codec.unpack(message, limit=wire.MAX_GOSSIP_BYTES)
+        envelopes = codec.unpack_list(message, limit=wire.MAX_GOSSIP_BYTES)
     except PeerFault as fault:
         return Judged(verdict=Verdict.REJECT, reason=fault.code)
-    if not isinstance(envelopes, list) or not all(isinstance(raw, bytes) for raw in envelopes):
-        return Judged(verdict=Verdict.REJECT, reason="not_a_batch")
     if not 1 <= len(envelopes) <= wire.MAX_BATCH_RECORDS:
         return Judged(verdict=Verdict.REJECT, reason="batch_size")
+    return judge_records(envelopes, verified, now, afford=afford)
+
+
+def judge_records(
+    envelopes: list[bytes],
+    verified: VerifiedRecords[R],
+    now: int,
+    *,
+    afford: Callable[[int], bool] = lambda count: True,
+) -> Judged[R]:
+    """Judge signed envelopes of one kind.
+
+    The conditions, in order: whether the sender can ``afford`` as many records as are new to us (POSTPONE), each
+    record's form, bounds and signature (REJECT), lives longer than any record may (REJECT), dated in the future beyond
+    what an honest forwarder lets pass (REJECT) or beyond the tolerated skew (IGNORE), expired (IGNORE).
+
+    Clocks may be wrong by the tolerated skew, ours and the forwarder's in opposite directions, and the forwarder lets
+    pass what is one skew ahead of its own: up to three skews ahead of ours the fault may be ours, and to reject would
+    punish one honest node for the clock of another. What has expired is never a fault: it may have been under way.
+    """
     new = sum(raw not in verified for raw in dict.fromkeys(envelopes))
     if new and not afford(new):
         return Judged(verdict=Verdict.POSTPONE, reason="too_many_records")
-    return _judge_records(envelopes, verified, now)
+    live: list[Verified[R]] = []
+    reason = "expired"
+    for raw in envelopes:
+        try:
+            found = verified.verify(raw)
+        except PeerFault as fault:
+            return Judged(verdict=Verdict.REJECT, reason=fault.code)
+        record = found.record
+        if record.expires_at - record.issued_at > MAX_TTL_MS:
+            return Judged(verdict=Verdict.REJECT, reason="lives_too_long")
+        if record.issued_at > now + MAX_AHEAD_MS:
+            return Judged(verdict=Verdict.REJECT, reason="from_the_future")
+        if record.issued_at > now + wire.MAX_CLOCK_SKEW_MS:
+            reason = "from_the_future"
+        elif record.expires_at > now:
+            live.append(found)
+    if not live:
+        return Judged(verdict=Verdict.IGNORE, reason=reason)
+    return Judged(verdict=Verdict.ACCEPT, records=tuple(live))
 
 
 def pack_batch(records: list[Verified[R]]) -> bytes:
     """The gossip message for these records, as :func:`judge_batch` reads it."""
     return codec.pack([record.raw for record in records])
-
-
-def _judge_records(envelopes: list[bytes], verified: VerifiedRecords[R], now: int) -> Judged[R]:
-    live: list[Verified[R]] = []
-    reason = "expired"
-    for raw in envelopes:
-        try:
-            record = verified.verify(raw)
-        except PeerFault as fault:
-            return Judged(verdict=Verdict.REJECT, reason=fault.code)
-        if record.record.issued_at > now + wire.MAX_CLOCK_SKEW_MS:
-            reason = "from_the_future"
-        elif record.record.expires_at > now:
-            live.append(record)
-    if not live:
-        return Judged(verdict=Verdict.IGNORE, reason=reason)
-    return Judged(verdict=Verdict.ACCEPT, records=tuple(live))

@@ -3,69 +3,77 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from typing import TypeVar
 
 import trio
 
-from bootstrap.containment import contained
-from market import codec
-from market.errors import PeerFault
 from market.offer_book import Intake, OfferBook
 from market.records import Bid, Offer
 from market.signing import Verified
 from node import wire
-from node.admission import Judged, VerifiedRecords, judge_batch
-from node.peer_budgets import BOOK_RATE, BOOK_RECORD_RATE, RECORD_RATE, PeerBudgets, Rate
-from node.ports import Clock, Network, PeerUnreachable, Verdict
+from node.admission import Judged, VerifiedRecords, judge_batch, judge_records
+from node.book_sync import BookSync
+from node.peer_budgets import ADDRESS_RATE, BOOK_RECORD_RATE, RECORD_RATE, Bucket, PeerBudgets, Rate
+from node.ports import Clock, Network, Verdict
 
-log = logging.getLogger(__name__)
 R = TypeVar("R", Offer, Bid)
 
 _JUDGED_KEPT = 256
 _BIDS_KEPT = 4096
-_CATCH_UP_EVERY_S = 10.0
-_CATCH_UP_PEERS = 3
-_PACKED_FOR_S = 1.0
-_EMPTY_BOOK = codec.pack([])
+_EXPECTED = (Intake.KNOWN, Intake.OLDER, Intake.WITHDRAWN)
+"""What becomes of offers that are in order and bring nothing to sell."""
 
 
 class OfferIntake:
     """The listening side of the market.
 
+    Args:
+        network: where offers and bids come from.
+        clock: what is live.
+        on_offer: told of every offer that was added to the book or replaced an older version, ours too.
+
     Attributes:
         book: the offers known right now.
         dropped: how many records were refused, by reason; shown by ``cfab status``.
         bids_heard: live bids of others, newest last, bounded.
+        on_own: told of an offer under our own key that somebody else brought and that was news to us.
     """
 
-    def __init__(self, network: Network, clock: Clock) -> None:
+    def __init__(
+        self, network: Network, clock: Clock, *, on_offer: Callable[[Verified[Offer]], None] = lambda offer: None
+    ) -> None:
         self._network = network
         self._clock = clock
+        self._on_offer = on_offer
         self.book = OfferBook(max_skew_ms=wire.MAX_CLOCK_SKEW_MS)
         self.dropped: Counter[str] = Counter()
         self.bids_heard: OrderedDict[bytes, Verified[Bid]] = OrderedDict()
+        self.on_own: Callable[[Verified[Offer]], None] = lambda offer: None
         self._judged: OrderedDict[bytes, tuple[Verified[Offer], ...]] = OrderedDict()
         self._verified_offers, self._verified_bids = VerifiedRecords(Offer), VerifiedRecords(Bid)
         self._budgets = PeerBudgets()
-        self._packed, self._packed_until = _EMPTY_BOOK, 0.0
+        self._addresses = Bucket(ADDRESS_RATE, 0.0)
         self._change = trio.Event()
+        self._sync = BookSync(
+            network, clock, self.book, judge=self._judge_shown, take=self._take_from, budgets=self._budgets
+        )
 
     def register(self) -> None:
         """Join the topics and answer peers that ask for our book. Call before the network talks."""
         self._network.subscribe(wire.TOPIC_OFFERS, self._judge_offers, self._deliver_offers)
         self._network.subscribe(wire.TOPIC_BIDS, self._judge_bids, self._deliver_bids)
-        self._network.serve(wire.PROTOCOL_BOOK, self._answer_book, max_request=64)
+        self._sync.register()
 
-    def take(self, offer: Verified[Offer]) -> Intake:
-        """Put one verified offer in the book (our own posts come this way too)."""
-        outcome = self.book.take(offer, self._clock.now_ms())
-        if outcome in (Intake.ADDED, Intake.REPLACED):
-            self._network.learn(offer.record.provider, offer.record.addresses)
-            self._change.set()
-            self._change = trio.Event()
-        elif outcome not in (Intake.KNOWN, Intake.OLDER):
+    def take(self, offer: Verified[Offer], *, source: bytes = b"") -> Intake:
+        """Put one verified offer in the book (our own posts come this way too). ``source`` is the peer that brought
+        it, empty for ourselves."""
+        now = self._clock.now_ms()
+        outcome = self.book.take(offer, now, source=source)
+        if outcome is Intake.ADDED or outcome is Intake.REPLACED:
+            self._note(offer, source, now)
+        elif outcome not in _EXPECTED:
             self.dropped[outcome.value] += 1
         return outcome
 
@@ -74,78 +82,45 @@ class OfferIntake:
         await self._change.wait()
 
     async def catch_up_forever(self) -> None:
-        """Ask a few peers for their books, so that a late joiner need not wait for the next round of gossip."""
-        while True:
-            await contained(self._catch_up)
-            await trio.sleep(_CATCH_UP_EVERY_S if len(self.book) else 1.0)
+        """Ask peers for what our book lacks, so that a late joiner need not wait for the next round of gossip."""
+        await self._sync.keep_up_forever()
 
-    async def _catch_up(self) -> None:
-        for peer in self._network.peers()[:_CATCH_UP_PEERS]:
-            await contained(self._read_book, peer.key)
-        self.book.drop_expired(self._clock.now_ms())
+    def _take_from(self, offer: Verified[Offer], source: bytes) -> Intake:
+        return self.take(offer, source=source)
 
-    async def _read_book(self, peer: bytes) -> None:
-        try:
-            answer = await self._network.request(
-                peer, wire.PROTOCOL_BOOK, b"", timeout=wire.REQUEST_TIMEOUT_S, max_response=wire.MAX_RESPONSE
-            )
-            batches = codec.unpack(answer, limit=wire.MAX_RESPONSE)
-        except PeerUnreachable:
-            return
-        except PeerFault as fault:
-            self._network.penalise(peer, fault.code)
-            return
-        if not isinstance(batches, list) or len(batches) > wire.MAX_RESPONSE // 256:
-            self._network.penalise(peer, "not_a_book")
-            return
-        for raw in batches:
-            message = raw if isinstance(raw, bytes) else b""
-            judged = self._judge(peer, message, self._verified_offers, BOOK_RECORD_RATE)
-            if judged.verdict is Verdict.REJECT:
-                self._network.penalise(peer, judged.reason)
-            if judged.verdict in (Verdict.REJECT, Verdict.POSTPONE):
-                return
-            for offer in judged.records:
-                self.take(offer)
-            await trio.lowlevel.checkpoint()
+    def _note(self, offer: Verified[Offer], source: bytes, now: int) -> None:
+        """Tell everybody about an offer that is new in the book.
 
-    async def _answer_book(self, peer: bytes, request: bytes) -> bytes:
-        """Show our book, as it was up to a second ago.
-
-        An empty request may fetch a mebibyte: a peer that asks more often than any node of ours does is shown an
-        empty book, which costs neither side anything and is no lie that could hurt an honest one.
+        To read addresses costs as much as to check a signature, and a node needs only so many places to dial; whoever
+        trades with a provider looks at its offer for its addresses.
         """
-        now = trio.current_time()
-        if not self._budgets.allow(peer, BOOK_RATE, now):
-            return _EMPTY_BOOK
-        if now >= self._packed_until:
-            self._packed = self._pack_book()
-            self._packed_until = now + (_PACKED_FOR_S if len(self.book) else 0.0)
-        return self._packed
+        record = offer.record
+        if source and record.provider == self._network.key:
+            self.on_own(offer)
+        if record.addresses and self._addresses.take(now / 1000):
+            self._network.learn(record.provider, record.addresses)
+        self._on_offer(offer)
+        self._change.set()
+        self._change = trio.Event()
 
-    def _pack_book(self) -> bytes:
-        batches: list[bytes] = []
-        size = 16
-        for offer in self.book.live(self._clock.now_ms()):
-            size += len(offer.raw) + 16
-            if size > wire.MAX_RESPONSE:
-                break
-            batches.append(codec.pack([offer.raw]))
-        return codec.pack(batches)
+    def _judge(self, message: bytes, verified: VerifiedRecords[R], forwarder: bytes) -> Judged[R]:
+        afford = self._afford(forwarder, RECORD_RATE)
+        return self._count(judge_batch(message, verified, self._clock.now_ms(), afford=afford))
 
-    def _judge(self, sender: bytes, message: bytes, verified: VerifiedRecords[R], rate: Rate) -> Judged[R]:
-        judged = judge_batch(
-            message,
-            verified,
-            self._clock.now_ms(),
-            afford=lambda count: self._budgets.allow(sender, rate, trio.current_time(), count),
-        )
+    def _judge_shown(self, peer: bytes, envelopes: list[bytes]) -> Judged[Offer]:
+        afford = self._afford(peer, BOOK_RECORD_RATE)
+        return self._count(judge_records(envelopes, self._verified_offers, self._clock.now_ms(), afford=afford))
+
+    def _afford(self, sender: bytes, rate: Rate) -> Callable[[int], bool]:
+        return lambda count: self._budgets.allow(sender, rate, trio.current_time(), count)
+
+    def _count(self, judged: Judged[R]) -> Judged[R]:
         if judged.verdict is not Verdict.ACCEPT:
             self.dropped[judged.reason] += 1
         return judged
 
     def _judge_offers(self, forwarder: bytes, message: bytes) -> Verdict:
-        judged = self._judge(forwarder, message, self._verified_offers, RECORD_RATE)
+        judged = self._judge(message, self._verified_offers, forwarder)
         if judged.verdict is not Verdict.ACCEPT:
             return judged.verdict
         # The records are kept for delivery: checking the signatures a second time would double the cost of gossip.
@@ -156,10 +131,10 @@ class OfferIntake:
 
     def _deliver_offers(self, forwarder: bytes, message: bytes) -> None:
         for offer in self._judged.pop(_fingerprint(message), ()):
-            self.take(offer)
+            self.take(offer, source=forwarder)
 
     def _judge_bids(self, forwarder: bytes, message: bytes) -> Verdict:
-        judged = self._judge(forwarder, message, self._verified_bids, RECORD_RATE)
+        judged = self._judge(message, self._verified_bids, forwarder)
         if judged.verdict is not Verdict.ACCEPT:
             return judged.verdict
         for bid in judged.records:

@@ -35,9 +35,11 @@ RECORD_RATE = Rate(per_second=100.0, burst=1000.0)
 """Records in them whose signatures were not checked before. The numbers are those of messages, so this binds only a
 peer whose messages are full: at its limit one costs about 2 % of a core. What is over is left to other forwarders."""
 BOOK_RECORD_RATE = Rate(per_second=200.0, burst=2500.0)
-"""The same in books that one peer showed us: one full answer, then one every ten seconds."""
+"""The same in books that one peer showed us: two full pages, then one every six seconds."""
 BOOK_RATE = Rate(per_second=1.0, burst=10.0)
-"""Times that we show one peer our book. Each may be a mebibyte; a node that has no offers yet asks once a second."""
+"""Pages of our book that we show to one peer, each up to a mebibyte. A node without offers asks once a second."""
+ADDRESS_RATE = Rate(per_second=50.0, burst=512.0)
+"""Providers whose addresses we read as their offers come in, from all peers together."""
 PEERS_RATE = Rate(per_second=2.0, burst=20.0)
 """Times that we name peers to one peer. A node whose neighbours change asks twice a second."""
 REQUEST_RATE = Rate(per_second=200.0, burst=1000.0)

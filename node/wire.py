@@ -12,6 +12,10 @@ MAX_GOSSIP_BYTES = 64 * 1024
 MAX_BATCH_RECORDS = 8
 """Records in one gossip message. Each costs a signature check before anything else can happen in the node."""
 
+MAX_GOSSIP_RECORD = 16 * 1024
+"""One signed record in gossip or in a book: everybody keeps it. With every field that we know at its longest, an offer
+or a bid in ASCII is shorter; the rest is room for the fields of newer peers."""
+
 # --- requests: one canonical MessagePack request, one response ------------------------------------------------------
 PROTOCOL_PEERS = "/cfab/peers/1"
 """→ nothing · ← addresses of peers the introducer knows."""
@@ -58,4 +62,8 @@ OFFER_REFRESH_MS = 20_000
 HONOUR_OLD_TAG_MS = 5_000
 """A price stays honoured this long after a newer version of the offer appeared (DESIGN §3.1)."""
 MAX_CLOCK_SKEW_MS = 60_000
+RIVAL_MS = 10_000
+"""A bid older than this is nobody's rival any more: by then it was granted, or given up."""
+GRANTED_SHOWN_MS = RIVAL_MS + 5_000
+"""An offer names the bids it was granted to for so long, by clocks that run apart a little."""
 MAX_AWARD_TRIES = 8

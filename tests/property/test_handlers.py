@@ -305,6 +305,7 @@ def test_gossip_and_books(answers: list[Any], messages: list[bytes]):
         for message in messages + [codec.pack(value) for value in answers]:
             for topic in (wire.TOPIC_OFFERS, wire.TOPIC_BIDS):
                 assert network.judges[topic](SELLER.key, message) in (Verdict.REJECT, Verdict.IGNORE)
+            await tolerate(network.handlers[wire.PROTOCOL_BOOK](SELLER.key, message))
         network.known = [PeerInfo(key=SELLER.key, peer_id="x", addresses=(), rtt_us=1)]
         for answer in [codec.pack(value) for value in answers] + messages:
             network.answer = lambda *_asked, answer=answer: answer

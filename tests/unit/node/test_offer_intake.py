@@ -1,21 +1,19 @@
-"""The listening side: everything verified, everything bounded, and a late joiner catches up."""
+"""The listening side: everything verified, everything bounded."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import trio
-from trio.testing import MockClock
 
 from market import codec
 from market.offer_book import Intake
 from market.records import Offer
-from market.signing import Verified, verify
+from market.signing import Verified
 from node import wire
 from node.admission import pack_batch
 from node.offer_intake import OfferIntake
-from node.ports import PeerInfo, PeerUnreachable, Verdict
+from node.peer_budgets import ADDRESS_RATE
+from node.ports import Verdict
 from tests.fakes.desks import RecordingNetwork, SetClock
 from tests.fakes.samples import BUYER, NOW, SELLER, a_bid, a_signer, an_offer, offered_by
 
@@ -27,7 +25,8 @@ class Listener:
 
     def __init__(self) -> None:
         self.network, self.clock = RecordingNetwork(BUYER.key), SetClock()
-        self.intake = OfferIntake(self.network, self.clock)
+        self.noted: list[Verified[Offer]] = []
+        self.intake = OfferIntake(self.network, self.clock, on_offer=self.noted.append)
         self.intake.register()
 
     def hear(self, message: bytes, topic: str = wire.TOPIC_OFFERS, *, deliver: bool = True) -> Verdict:
@@ -36,10 +35,6 @@ class Listener:
             self.network.deliveries[topic](PEERS[0], message)
         return verdict
 
-    async def catch_up(self, seconds: float = 0.5) -> None:
-        with trio.move_on_after(seconds):
-            await self.intake.catch_up_forever()
-
     @property
     def prices(self) -> list[int]:
         return sorted(offer.record.price for offer in self.intake.book.live(self.clock.now))
@@ -47,14 +42,6 @@ class Listener:
 
 def some_offers(count: int) -> list[Verified[Offer]]:
     return [offered_by(a_signer(f"p{number}"), price=number) for number in range(count)]
-
-
-def peer(key: bytes) -> PeerInfo:
-    return PeerInfo(key=key, peer_id="x", addresses=(), rtt_us=1)
-
-
-def a_book(*offers: Verified[Offer]) -> bytes:
-    return codec.pack([codec.pack([offer.raw]) for offer in offers])
 
 
 async def test_gossiped_offers_reach_the_book():
@@ -73,6 +60,49 @@ async def test_addresses_are_learned_from_verified_offers_only():
     assert listener.hear(codec.pack([codec.pack(forged)])) is Verdict.REJECT
     listener.hear(pack_batch([SELLER.sign(an_offer(version=1))]))
     assert len(listener.network.learned) == 1, "an older version says nothing new"
+
+
+async def test_a_flood_of_new_providers_does_not_make_us_read_all_their_addresses():
+    listener, count = Listener(), int(ADDRESS_RATE.burst) + 50
+    for number in range(count):
+        listener.intake.take(offered_by(a_signer(f"p{number}"), addresses=("/ip4/127.0.0.1/tcp/1",)), source=PEERS[0])
+    assert len(listener.network.learned) == ADDRESS_RATE.burst
+    assert len(listener.prices) == count
+    listener.clock.now += 1_000
+    listener.intake.take(offered_by(a_signer("late"), addresses=("/ip4/127.0.0.1/tcp/1",)), source=PEERS[0])
+    assert listener.network.learned[-1][0] == a_signer("late").key
+
+
+async def test_what_is_new_in_the_book_is_told_once():
+    listener, offers = Listener(), [SELLER.sign(an_offer(version=version)) for version in (2, 1, 3, 3)]
+    for offer in offers:
+        listener.hear(pack_batch([offer]))
+    withdrawn = SELLER.sign(an_offer(version=4, withdrawn=True))
+    listener.hear(pack_batch([withdrawn, offers[0]]))
+    assert listener.noted == [offers[0], offers[2]]
+    assert listener.prices == []
+    assert listener.intake.dropped == {}
+
+
+async def test_an_offer_of_our_own_that_others_bring_is_told():
+    listener, heard = Listener(), []
+    listener.intake.on_own = heard.append
+    forgotten, current = (offered_by(BUYER, machine=name) for name in ("old", "new"))
+    listener.intake.take(current)
+    listener.hear(pack_batch([forgotten, current, SELLER.sign(an_offer())]))
+    listener.hear(pack_batch([forgotten]))
+    assert heard == [forgotten]
+
+
+async def test_whoever_brought_most_offers_makes_room_in_a_full_book(monkeypatch: pytest.MonkeyPatch):
+    listener = Listener()
+    monkeypatch.setattr(listener.intake.book, "_max_offers", 10)
+    few, many = some_offers(22)[:2], some_offers(22)[2:]
+    for offer in few:
+        listener.intake.take(offer, source=PEERS[1])
+    for number in range(0, 20, 5):
+        assert listener.hear(pack_batch(many[number : number + 5])) is Verdict.ACCEPT
+    assert {offer.record.price for offer in few} <= set(listener.prices)
 
 
 async def test_what_was_refused_is_counted_by_reason():
@@ -130,80 +160,3 @@ async def test_whoever_waits_is_woken_by_news_only():
         listener.intake.take(SELLER.sign(an_offer(version=6)))
         with trio.fail_after(5):
             await woken.wait()
-
-
-async def test_a_late_joiner_asks_for_books(autojump_clock: MockClock):
-    listener = Listener()
-    listener.network.known = [peer(key) for key in PEERS]
-    listener.network.answer = lambda *_asked: a_book(*some_offers(3))
-    await listener.catch_up()
-    assert listener.prices == [0, 1, 2]
-    assert {asked for asked, _, _ in listener.network.requests} <= set(PEERS)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [b"\xc1", codec.pack(5), codec.pack({}), codec.pack([5]), codec.pack([b"x"]), codec.pack([[b"x"]]), b"x" * 2**21],
-)
-async def test_a_book_that_is_none_costs_trust(autojump_clock: MockClock, answer: bytes):
-    listener = Listener()
-    listener.network.known = [peer(PEERS[0])]
-    listener.network.answer = lambda *_asked: answer
-    await listener.catch_up()
-    assert [key for key, _ in listener.network.penalties] == [PEERS[0]]
-    assert listener.prices == []
-
-
-async def test_a_forged_offer_in_a_book_ends_its_reading(autojump_clock: MockClock):
-    listener = Listener()
-    listener.network.known = [peer(PEERS[0])]
-    good, after = some_offers(2)
-    forged = codec.unpack(good.raw)
-    forged["sig"] = bytes(64)
-    book = [codec.pack([good.raw]), codec.pack([codec.pack(forged)]), codec.pack([after.raw])]
-    listener.network.answer = lambda *_asked: codec.pack(book)
-    await listener.catch_up()
-    assert listener.prices == [0]
-    assert listener.network.penalties == [(PEERS[0], "bad_signature")]
-
-
-async def test_a_peer_that_is_away_is_asked_again(autojump_clock: MockClock):
-    listener, calls = Listener(), 0
-
-    def sometimes(*_asked: Any) -> bytes:
-        nonlocal calls
-        calls += 1
-        if calls == 1:
-            raise PeerUnreachable("away")
-        return a_book(*some_offers(1))
-
-    listener.network.known, listener.network.answer = [peer(PEERS[0])], sometimes
-    await listener.catch_up(1.5)
-    assert listener.prices == [0]
-    assert listener.network.penalties == []
-
-
-async def test_what_has_expired_is_forgotten(autojump_clock: MockClock):
-    listener = Listener()
-    for offer in some_offers(3):
-        listener.intake.take(offer)
-    listener.clock.now += 60_000
-    await listener.catch_up()
-    assert len(listener.intake.book) == 0
-
-
-async def test_our_book_is_given_whole_and_can_be_read():
-    listener, offers = Listener(), some_offers(20)
-    for offer in offers:
-        listener.intake.take(offer)
-    batches = await listener.network.ask(PEERS[0], wire.PROTOCOL_BOOK, b"")
-    assert sorted(verify(codec.unpack(raw)[0], Offer).id for raw in batches) == sorted(one.id for one in offers)
-
-
-async def test_an_answer_is_never_larger_than_it_may_be(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(wire, "MAX_RESPONSE", 10_000)
-    listener = Listener()
-    for offer in some_offers(60):
-        listener.intake.take(offer)
-    answer = await listener.network.handlers[wire.PROTOCOL_BOOK](PEERS[0], b"")
-    assert 5_000 < len(answer) <= 10_000

@@ -9,16 +9,16 @@ import pytest
 import trio
 import trio.testing
 
-from market import codec
 from market.records import Offer
 from market.signing import Verified, verify
 from node import admission, wire
 from node.admission import pack_batch
+from node.book_digest import LATER, BookView, Question, read_question
 from node.offer_intake import OfferIntake
 from node.peer_budgets import BOOK_RATE, BOOK_RECORD_RATE, RECORD_RATE
 from node.ports import PeerInfo, Verdict
 from tests.fakes.desks import RecordingNetwork, SetClock
-from tests.fakes.samples import BUYER, NOW, SELLER, an_offer
+from tests.fakes.samples import BUYER, NOW, SELLER, a_signer, an_offer, offered_by
 
 FORWARDER, OTHER = b"f" * 32, b"o" * 32
 
@@ -40,9 +40,9 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The records whose signatures were checked."""
     seen: list[bytes] = []
 
-    def note(raw: bytes, kind: Any) -> Verified[Any]:
+    def note(raw: bytes, kind: Any, *, limit: int) -> Verified[Any]:
         seen.append(raw)
-        return verify(raw, kind)
+        return verify(raw, kind, limit=limit)
 
     monkeypatch.setattr(admission, "verify", note)
     return seen
@@ -123,52 +123,72 @@ async def test_books_of_useless_offers_cost_a_bounded_number_of_checks(
 ) -> None:
     """As long as our book is empty we ask every second: a peer could show new expired offers each time."""
     network.known = [PeerInfo(key=FORWARDER, peer_id="x", addresses=(), rtt_us=1)]
-    source, seconds = offers(issued_at=NOW - 100, expires_at=NOW - 1), 10
-    network.answer = lambda *_: codec.pack([a_batch(source, 1) for _ in range(1000)])
+    signers, seconds, version = [a_signer(f"p{number}") for number in range(500)], 10, iter(range(1, 10**6))
+
+    def useless(*_asked: Any) -> bytes:
+        dates = {"issued_at": NOW - 100, "expires_at": NOW - 1, "version": next(version)}
+        return BookView(offered_by(signer, **dates) for signer in signers).answer(Question(), limit=wire.MAX_RESPONSE)
+
+    network.answer = useless
     with trio.move_on_after(seconds):
         await intake.catch_up_forever()
     assert BOOK_RECORD_RATE.burst <= len(checked) <= BOOK_RECORD_RATE.burst + BOOK_RECORD_RATE.per_second * seconds
     assert network.penalties == []
 
 
-async def test_the_book_is_packed_once_a_second(
+async def shown(network: RecordingNetwork, peer: bytes = OTHER) -> int:
+    """How many offers a peer is shown that has none; -1 when it is told to come later."""
+    return len(await network.ask(peer, wire.PROTOCOL_BOOK, b"")) - 1
+
+
+async def test_the_book_is_looked_over_once_a_second(
     network: RecordingNetwork,
     intake: OfferIntake,
     monkeypatch: pytest.MonkeyPatch,
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    packed: list[None] = []
+    looks: list[None] = []
     live = intake.book.live
 
     def note(now: int) -> Iterator[Verified[Offer]]:
-        packed.append(None)
+        looks.append(None)
         return live(now)
 
     monkeypatch.setattr(intake.book, "live", note)
     intake.take(SELLER.sign(an_offer()))
     for number in range(100):
-        assert len(await network.ask(number.to_bytes(32, "big"), wire.PROTOCOL_BOOK, b"")) == 1
-    assert len(packed) == 1
+        assert await shown(network, number.to_bytes(32, "big")) == 1
+    assert len(looks) == 1
     intake.take(SELLER.sign(an_offer(machine="another")))
-    await trio.sleep(1)
-    assert len(await network.ask(OTHER, wire.PROTOCOL_BOOK, b"")) == 2
+    await trio.sleep(1.1)
+    assert await shown(network) == 2
 
 
 async def test_a_book_that_was_empty_a_moment_ago_is_not_shown_again(
     network: RecordingNetwork, intake: OfferIntake, autojump_clock: trio.testing.MockClock
 ) -> None:
-    assert await network.ask(OTHER, wire.PROTOCOL_BOOK, b"") == []
+    assert await shown(network) == 0
     intake.take(SELLER.sign(an_offer()))
-    assert len(await network.ask(OTHER, wire.PROTOCOL_BOOK, b"")) == 1
+    assert await shown(network) == 1
 
 
-async def test_whoever_asks_too_often_is_shown_an_empty_book(
+async def test_whoever_asks_too_often_is_told_to_come_later(
     network: RecordingNetwork, intake: OfferIntake, autojump_clock: trio.testing.MockClock
 ) -> None:
     intake.take(SELLER.sign(an_offer()))
-    shown = [len(await network.ask(FORWARDER, wire.PROTOCOL_BOOK, b"")) for _ in range(200)]
-    assert sum(shown) == BOOK_RATE.burst
+    answers = [await network.handlers[wire.PROTOCOL_BOOK](FORWARDER, b"") for _ in range(200)]
+    assert [answer == LATER for answer in answers] == [False] * int(BOOK_RATE.burst) + [True] * 190
     assert network.penalties == []
     for _ in range(60):  # an honest newcomer's pace
-        assert len(await network.ask(OTHER, wire.PROTOCOL_BOOK, b"")) == 1
+        assert await shown(network) == 1
         await trio.sleep(1)
+
+
+async def test_an_agreeing_neighbour_is_shown_nothing(network: RecordingNetwork, intake: OfferIntake) -> None:
+    offers = [offered_by(a_signer(f"p{number}")) for number in range(20)]
+    for offer in offers:
+        intake.take(offer)
+    same, fewer = BookView(offers).question(), BookView(offers[1:]).question()
+    assert read_question(same).have != read_question(fewer).have
+    assert await network.ask(OTHER, wire.PROTOCOL_BOOK, same) == [b""]
+    assert offers[0].raw in await network.ask(OTHER, wire.PROTOCOL_BOOK, fewer)
