@@ -15,6 +15,7 @@ from market.signing import Signer, Verified
 from node import wire
 
 _TAGS_KEPT = 64
+_GRANTED_KEPT = 64
 _ADDRESSES = 8
 """As many as fit into an offer; a host with many networks has more, and an offer with more is refused everywhere."""
 
@@ -70,6 +71,7 @@ class Machine:
         self.inventory = Inventory(machine=description.name, total_slots=description.slots)
         self.draining = False
         self.images: tuple[str, ...] = ()
+        self._granted: deque[tuple[bytes, int]] = deque(maxlen=_GRANTED_KEPT)
         self._signer = signer
         self._tags: deque[tuple[Verified[Offer], int]] = deque(maxlen=_TAGS_KEPT)
         self._version = 0
@@ -99,6 +101,10 @@ class Machine:
         self.check_price(price)
         self.description = replace(self.description, price=price)
 
+    def note_grant(self, bid_id: bytes, now: int) -> None:
+        """A bid was given slots of this machine: tell those who would count it as a rival for what is left."""
+        self._granted.append((bid_id[:8], now))
+
     def post(self, now: int, addresses: tuple[str, ...]) -> Verified[Offer]:
         """Write and sign the offer that is true now. The version is the time, so that it grows across restarts."""
         self._version = max(self._version + 1, now)
@@ -113,6 +119,7 @@ class Machine:
                 free_slots=0 if self.draining else self.inventory.free_slots,
                 total_slots=d.slots,
                 images=self.images,
+                granted=tuple(name for name, at in self._granted if now - at < wire.GRANTED_SHOWN_MS),
                 addresses=addresses[:_ADDRESSES],
                 **{name: getattr(d, name) for name in _ON_THE_TAG},
             )

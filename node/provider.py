@@ -226,6 +226,7 @@ class ProviderDesk:
             raise BrokenInvariant("capacity vanished between judging and granting an award")
         machine.inventory = reserved.inventory
         now = self._clock.now_ms()
+        machine.note_grant(award.record.bid_id, now)
         lease = self._signer.sign(
             Lease(
                 provider=self._signer.key,

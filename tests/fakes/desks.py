@@ -163,7 +163,7 @@ def award_request(award: Verified[Award], spec: JobSpec = SPEC, salt: bytes = SA
 
 @asynccontextmanager
 async def a_seller(journal: MemoryJournal | None = None, **changes: Any) -> AsyncIterator[Seller]:
-    """A desk at work. Its duties are noted and otherwise not done."""
+    """A desk at work. Its duties are noted and otherwise not done, but for giving slots back."""
     network, clock, journal = RecordingNetwork(), SetClock(), journal or MemoryJournal()
     machine = Machine(machine_class(**changes), SELLER)
     desk = ProviderDesk(
@@ -181,7 +181,8 @@ async def a_seller(journal: MemoryJournal | None = None, **changes: Any) -> Asyn
 
     async def perform(what: Duty, board: LeaseBoard) -> None:
         seller.duties.append((what, board))
-        await trio.sleep_forever()
+        if what is not Duty.RELEASE_SLOTS:
+            await trio.sleep_forever()
 
     async with desk.working(perform):
         yield seller

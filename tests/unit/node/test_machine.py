@@ -48,6 +48,24 @@ def test_versions_grow_across_a_restart():
     assert a_machine().post(NOW + 1, ()).record.version > before
 
 
+def test_a_tag_names_the_bids_that_were_granted_moments_ago():
+    machine = a_machine()
+    machine.note_grant(b"1" * 16, NOW)
+    machine.note_grant(b"2" * 16, NOW + 1_000)
+    assert machine.post(NOW + 1_000, ()).record.granted == (b"1" * 8, b"2" * 8)
+    later = NOW + wire.GRANTED_SHOWN_MS
+    assert machine.post(later, ()).record.granted == (b"2" * 8,)
+    assert machine.post(later + 1_000, ()).record.granted == ()
+
+
+def test_a_tag_names_as_many_granted_bids_as_others_accept():
+    machine = a_machine()
+    for number in range(100):
+        machine.note_grant(number.to_bytes(16, "little"), NOW)
+    granted = verify(machine.post(NOW, ()).raw, Offer).record.granted
+    assert granted == tuple(number.to_bytes(8, "little") for number in range(36, 100)), "the newest"
+
+
 def test_taken_slots_are_not_offered_and_a_draining_machine_offers_none():
     machine = a_machine()
     taken = reserve(machine.inventory, b"l" * 16, 1)

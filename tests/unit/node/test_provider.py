@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from msgspec.structs import replace
+from trio.testing import MockClock
 
 from market import codec
 from market.errors import FabricError, PeerFault, Unavailable
@@ -93,8 +95,33 @@ async def test_two_awards_at_the_same_moment_get_one_lease_each_and_no_slot_twic
             for number in range(4):
                 nursery.start_soon(race, number)
         assert sorted("lease" in answer for answer in answers) == [False, False, False, True]
-        refusals = [refusal_in(answer)[0] for answer in answers if "refusal" in answer]
-        assert refusals == ["no_capacity"] * 3
+        refusals = [verify(answer["refusal"], Refusal).record for answer in answers if "refusal" in answer]
+        told = {(one.reason, one.free_slots, one.version, one.price) for one in refusals}
+        assert told == {("no_capacity", 0, seller.tag.record.version, seller.tag.record.price)}
+
+
+async def test_the_next_tag_says_who_was_granted_slots():
+    async with a_seller() as seller:
+        await seller.answer(seller.award(bid_id=b"1" * 16))
+        await seller.answer(seller.award(bid_id=b"1" * 16))
+        await seller.answer(seller.award(bid_id=b"2" * 16, slots=9))
+        tag = seller.machine.post(NOW + 1, ()).record
+        assert (tag.free_slots, tag.granted) == (1, (b"1" * 8,))
+
+
+async def test_a_slot_that_is_not_paid_for_in_time_is_for_sale_again(autojump_clock: MockClock):
+    async with a_seller(slots=1) as seller:
+        lease = verify((await seller.answer(seller.award(bid_id=b"1" * 16)))["lease"], Lease).record
+        fund_within_ms = seller.tag.record.terms.fund_within_ms
+        seller.clock.now += fund_within_ms - 1
+        await trio.sleep(fund_within_ms / 1000)
+        assert refusal_in(await seller.answer(seller.award(bid_id=b"2" * 16)))[0] == "no_capacity"
+        seller.clock.now += 1
+        seller.tag = seller.machine.post(seller.clock.now, ())
+        await trio.sleep(1)
+        third = seller.award(a_signer("another"), bid_id=b"3" * 16)
+        after = verify((await seller.answer(third))["lease"], Lease).record
+        assert (after.slots, after.fencing) == (lease.slots, lease.fencing + 1)
 
 
 async def test_fencing_grows_over_leases_that_come_and_go():
