@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from market.feasibility import same_model
-from market.money import MAX_PRICE
+from market.money import MAX_PRICE, NANO_PER_TOKEN
 
 JOULES_PER_KWH = 3_600_000
 TARGET_USE = 800
@@ -20,6 +20,8 @@ MAX_STEP = 50
 """The most a price moves in one step, permille of itself."""
 CAP_FLOORS = 4
 """Without a cap of its own a surge ends at so many times the floor."""
+_SHOWN = NANO_PER_TOKEN // 10_000
+"""The last decimal of a price as people see it, nanotokens per hour (:func:`market.money.format_hourly`)."""
 _MEMORY = 8
 """How many steps back use is remembered: each step counts for an eighth."""
 
@@ -36,15 +38,15 @@ class Quartiles(Struct, frozen=True, kw_only=True):
 def floor_price(watts: int, kwh_price: int, wear: int = 0) -> int:
     """What one slot costs its owner while it works: below this, every job is a loss.
 
-    ``floor = ceil(watts × kwh_price / 3,600,000) + wear``: a watt is a joule per second, and a kilowatt-hour has
-    3,600,000 joules. Rounded up, because a floor must cover the cost.
+    ``floor = watts × kwh_price ÷ 3,600,000 + wear``: a watt is a joule per second, and a kilowatt-hour has 3,600,000
+    joules. Rounded down, as every price is when it is read: what is shown can be typed in and is the same.
 
     Args:
         watts: drawn by the card and its share of the machine at work.
         kwh_price: nanotokens for a kilowatt-hour.
         wear: nanotokens per second for what is used up: the card's price over the seconds it will serve, rent, cooling.
     """
-    return min(-(-watts * kwh_price // JOULES_PER_KWH) + wear, MAX_PRICE)
+    return min(watts * kwh_price // JOULES_PER_KWH + wear, MAX_PRICE)
 
 
 def same_class(one: str, other: str) -> bool:
@@ -82,6 +84,12 @@ def suggest(floor: int, market: Quartiles | None) -> int:
     if market is None:
         return min(2 * floor, MAX_PRICE)
     return max(floor, market.median)
+
+
+def round_up(price: int) -> int:
+    """The next price that four decimals of tokens per hour can write: typed in as it is shown, it is not below."""
+    per_hour = -(-price * 3600 // _SHOWN) * _SHOWN
+    return min(per_hour // 3600, MAX_PRICE)
 
 
 def smoothed_use(used: int, sample: int) -> int:

@@ -60,7 +60,9 @@ class CachedImages:
 
 
 def digests_of(present: dict[str, str]) -> tuple[str, ...]:
-    """The digests to show: the first :data:`MAX_IMAGES` that the engine names (Docker begins with the newest). Sorted, so
-    the same images always make the same offer."""
+    """The digests to show: the first :data:`MAX_IMAGES` that the engine names; Docker begins with the newest.
+
+    Sorted, so that the same images always make the same offer.
+    """
     digests = [digest for digest in present if _DIGEST.fullmatch(digest)]
     return tuple(sorted(digests[:MAX_IMAGES]))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.money import MAX_PRICE
-from market.pricing import asking_prices, floor_price, quartiles, smoothed_use, suggest, surge
+from market.money import MAX_PRICE, format_hourly, parse_hourly_price
+from market.pricing import asking_prices, floor_price, quartiles, round_up, smoothed_use, suggest, surge
 
 PRICES = st.integers(0, MAX_PRICE)
 USE = st.integers(0, 1000)
@@ -52,5 +52,12 @@ def test_quartiles_are_ordered_real_prices_and_one_voice_each(tags: list[tuple[b
 @given(st.integers(0, 10**5), st.integers(0, 10**12), PRICES, st.lists(PRICES, max_size=9))
 def test_a_suggestion_never_loses_money(watts: int, kwh: int, wear: int, prices: list[int]) -> None:
     floor = floor_price(watts, kwh, wear)
-    assert floor * 3_600_000 >= min(watts * kwh + wear * 3_600_000, MAX_PRICE * 3_600_000)
-    assert min(floor, MAX_PRICE) <= suggest(floor, quartiles(sorted(prices))) <= MAX_PRICE
+    assert (floor + 1) * 3_600_000 > min(watts * kwh + wear * 3_600_000, MAX_PRICE * 3_600_000)
+    assert floor <= suggest(floor, quartiles(sorted(prices))) <= MAX_PRICE
+
+
+@given(st.integers(0, 10**12))
+def test_a_price_that_is_shown_can_be_typed_in(price: int) -> None:
+    shown = round_up(price)
+    assert price <= shown <= price + 100_000 // 3600 + 1
+    assert parse_hourly_price(format_hourly(shown)) == shown

@@ -21,14 +21,10 @@ KWH = 300_000_000
 
 
 def test_the_floor_is_the_energy_of_an_hour_and_its_wear() -> None:
-    per_hour = floor_price(350, KWH) * 3600
-    assert 0 <= per_hour - 105_000_000 < 3600, "0.35 kWh at 0.30, rounded up to a whole nanotoken per second"
+    assert floor_price(350, KWH) == parse_hourly_price("0.105/h"), "0.35 kWh at 0.30"
+    assert floor_price(2000, KWH) == parse_hourly_price("0.60/h")
     assert floor_price(350, KWH, parse_hourly_price("0.02/h")) == floor_price(350, KWH) + parse_hourly_price("0.02/h")
-
-
-@pytest.mark.parametrize(("watts", "kwh", "wear", "floor"), [(0, 0, 0, 0), (1, 1, 0, 1), (0, KWH, 5, 5)])
-def test_a_floor_never_rounds_a_cost_away(watts: int, kwh: int, wear: int, floor: int) -> None:
-    assert floor_price(watts, kwh, wear) == floor
+    assert (floor_price(0, KWH, 5), floor_price(350, 0, 5), floor_price(0, 0)) == (5, 5, 0)
 
 
 def test_an_absurd_cost_is_still_a_price() -> None:
