@@ -35,7 +35,7 @@ _NODE = {
         "introducers",
         values.read_introducers,
         '["/ip4/203.0.113.7/tcp/4001/p2p/12D3Koo…"]',
-        "Peers to meet the network through; `cfab up --join` adds them for one start.",
+        "Peers to meet the network through; `cfab up --join` names others for one start.",
     ),
     "introducer": Key("introducer", values.read_bool, "true", "Help newcomers meet the network. Default false."),
     "provide": Key("provide", values.read_bool, "true", "Sell this machine. Default false; needs `[chain]`."),
@@ -91,7 +91,7 @@ _PROVIDER = {
         "notice_ms",
         values.read_duration(1_000, 86_400_000),
         '"2m"',
-        "How long before you take it back the job is told; with `interruptible` only.",
+        "How long before you take it back you promise to say so; with `interruptible` only.",
     ),
     "speed": Key(
         "speed",
@@ -112,7 +112,12 @@ _PROVIDER = {
         "Let the price follow use: each minute up or down by at most 5 %, towards 80 % of the slots in use, between"
         " `floor` and `price_cap`. Default false. The price of a lease that runs never moves.",
     ),
-    "price_cap": Key("price_cap", values.read_price, '"0.44/h"', "Never ask more than this. Default 4 times `floor`."),
+    "price_cap": Key(
+        "price_cap",
+        values.read_price,
+        '"0.44/h"',
+        "Never ask more than this. Default: no limit, with `surge` 4 times `floor`.",
+    ),
     "machine": Key("machine", values.read_word, '"m0"', "What this machine is called in its offers. Default `m0`."),
     "tick": Key(
         "tick_ms", values.read_duration(200, 3_600_000), '"10s"', "How often a job reports and is paid. Default 10s."

@@ -69,7 +69,7 @@ PROVIDERS: Section = {
         " to the end.",
     ),
     "min_notice": Key(
-        "notice", "2m", "--min-notice", about="How long before being taken back the job must be told, at least."
+        "notice", "2m", "--min-notice", about="The shortest notice that the owner of such a machine must have promised."
     ),
     "allow": Key("keys", "[]", "--allow", "NODE_KEY", about="Only these providers, by node key."),
     "deny": Key("keys", "[]", "--deny", "NODE_KEY", about="Not these providers."),
