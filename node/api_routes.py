@@ -105,6 +105,16 @@ async def job(control: Control, job: str) -> Any:
     return await control.job(job)
 
 
+@router.post("/plan")
+async def plan(control: Control, body: Body) -> Any:
+    return await control.plan(body)
+
+
+@router.get("/jobs/{job}/explain")
+async def explain(control: Control, job: str) -> Any:
+    return await control.explain(job)
+
+
 @router.get("/jobs/{job}/events")
 async def job_events(control: Control, job: str, after: After = 0) -> StreamingResponse:
     await control.job(job)  # an unknown job must be a 404, not a stream that breaks off

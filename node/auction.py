@@ -23,9 +23,9 @@ from market.records import Award, Bid, JobSpec, Lease, Refusal
 from market.signing import Signer, Verified, digest, spec_hash, verify
 from node import wire
 from node.admission import pack_batch
-from node.control import money, price_view
 from node.lane_subjects import award_subject
 from node.lease_board import lease_id_of
+from node.match_view import describe_match
 from node.offer_intake import OfferIntake
 from node.ports import Clock, Network, PeerUnreachable
 from node.provider import AwardRequest
@@ -129,7 +129,7 @@ class Auctioneer:
         bid = self.draw_bid(purchase)
         found, reasons = self.look(purchase, bid.record)
         if found.matches:
-            await tell("matching", describe_match(found, reasons))
+            await tell("matching", describe_match(found, reasons, purchase.ask(bid.record)))
             await self._network.publish(wire.TOPIC_BIDS, pack_batch([bid]))
         affordable = [one for one in found.matches if purchase.funds is None or one.cap <= purchase.funds]
         transcript = digest(*sorted(offer.id for offer in self._intake.book.live(self._clock.now_ms())))
@@ -218,25 +218,3 @@ class Auctioneer:
                 expires_at=now + _AWARD_TTL_MS,
             )
         )
-
-
-def describe_match(found: Shortlist, reasons: WhyNot) -> dict[str, Any]:
-    """The matching table as an event: who fits, and by which rule the others do not."""
-    return {
-        "offers": found.considered,
-        "matches": reasons.matches,
-        "rejected": [{"rule": r.rule, "fails": r.fails, "only": r.only} for r in reasons.rules],
-        "closest": [{"rule": c.rule, "field": c.field, "value": c.value} for c in reasons.closest],
-        "candidates": [
-            {
-                "rank": rank,
-                "provider": match.offer.record.provider.hex(),
-                "machine": match.offer.record.machine,
-                "gpu": match.offer.record.gpu,
-                "simulated": match.offer.record.simulated,
-                "price": price_view(match.offer.record.price),
-                "expected_cost": money(match.expected_cost),
-            }
-            for rank, match in enumerate(found.matches, 1)
-        ],
-    }

@@ -1,20 +1,21 @@
 """What the outside may ask of a running node: the one port that the API serves and the service implements.
 
 Everything that crosses it is plain data that JSON can hold. Money is :func:`money` (decimal text and whole units),
-ids are full hex, times are RFC 3339 UTC text, absent values are None. Fields are only ever added. The shapes below
-are documentation that the type checker reads; a reader must tolerate fields it does not know.
+ids are full hex, times are RFC 3339 UTC text, absent values are None; :mod:`node.control_shapes` has all shapes.
 """
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol
 
 from market.money import format_hourly, format_tokens
+from node.control_shapes import Check, JobView, LogPiece, Money, OfferView, PriceView, ReceiptView, WalletView
 
 if TYPE_CHECKING:
     from node.market_shapes import BidView, DepthView, HistoryBar
+    from node.plan_shapes import ExplainView, PlanView
 
 JOB_STATES = (
     "queued",
@@ -51,253 +52,6 @@ JOB_EVENTS = (
 TERMINAL_EVENTS = TERMINAL_STATES
 
 Json = dict[str, Any]
-
-
-class Money(TypedDict):
-    """``amount`` is for people and programs alike (``"1.500000"`` tokens), ``units`` the exact integer behind it."""
-
-    amount: str
-    units: int
-
-
-class PriceView(TypedDict):
-    """``hourly`` is for people (``"0.3500/h"``); the exact figure is in nanotokens per GPU-second."""
-
-    hourly: str
-    nano_per_gpu_second: int
-
-
-class PeerView(TypedDict):
-    """A connected peer."""
-
-    key: str
-    peer_id: str
-    addresses: list[str]
-    rtt_ms: float
-
-
-class JobCounts(TypedDict):
-    """How many jobs this node bought, and how many of them are not over."""
-
-    active: int
-    total: int
-
-
-class ChainView(TypedDict):
-    """The chain the node settles on; ``head`` is the newest block's number, null while it does not answer."""
-
-    chain_id: int
-    escrow: str
-    token: str
-    account: str
-    head: int | None
-    reachable: bool
-
-
-class LeaseLine(TypedDict):
-    """A lease this node works for. ``slots`` are the numbers of the slots it has."""
-
-    lease: str
-    requester: str
-    stage: str
-    image: str
-    slots: list[int]
-    paid: Money
-    price: PriceView
-
-
-class ProviderView(TypedDict):
-    """What the node sells. ``earned`` is what vouchers promise it, over all lanes and their whole life."""
-
-    paused: bool
-    machine: str
-    gpu: str
-    price: PriceView
-    total_slots: int
-    free_slots: int
-    earned: Money
-    leases: list[LeaseLine]
-
-
-class StatusView(TypedDict):
-    """The node at a glance. ``dropped`` counts gossip that was not believed, by reason; ``chain`` and ``provider`` are
-    null for a node without one."""
-
-    version: str
-    name: str
-    key: str
-    peer_id: str
-    roles: list[str]
-    started_at: str
-    addresses: list[str]
-    peers: list[PeerView]
-    offers: int
-    dropped: dict[str, int]
-    jobs: JobCounts
-    chain: ChainView | None
-    provider: ProviderView | None
-
-
-class OfferView(TypedDict, total=False):
-    """One live offer. ``offer`` is the id of this version of it; ``mine`` marks the node's own.
-
-    ``speed`` (1000 is one A100) and ``net_mbps`` are the owner's word, 0 when it gives none. ``reputation`` (permille)
-    and ``rtt_ms`` (null when not measured) are what this node itself knows of the provider.
-    """
-
-    offer: str
-    provider: str
-    mine: bool
-    machine: str
-    gpu: str
-    simulated: bool
-    free_slots: int
-    total_slots: int
-    vram_mib: int
-    cpu_milli: int
-    memory_mib: int
-    disk_mib: int
-    price: PriceView
-    region: str
-    jurisdiction: str
-    isolation: str
-    runtimes: list[str]
-    driver: str
-    cuda_milli: int
-    interruptible: bool
-    notice_ms: int
-    speed: int
-    net_mbps: int
-    reputation: int
-    rtt_ms: float | None
-    expires_at: str
-
-
-class JobError(TypedDict):
-    """Why a job failed. ``code`` ``"exit"`` means the program itself ended with a non-zero code."""
-
-    code: str
-    message: str
-    fix: str
-    retryable: bool
-
-
-class JobView(TypedDict, total=False):
-    """One job. ``spent`` is what vouchers have paid so far, ``cap`` what it can cost at most."""
-
-    job: str
-    name: str
-    state: str
-    image: str
-    gpu: str
-    provider: str | None
-    lease: str | None
-    price: PriceView | None
-    submitted_at: str
-    started_at: str | None
-    finished_at: str | None
-    exit_code: int | None
-    exit_reason: str | None
-    spent: Money
-    cap: Money | None
-    error: JobError | None
-    receipt: str | None
-    outputs: list[str]
-
-
-class TransactionView(TypedDict):
-    """A transaction that belongs to a receipt; ``purpose`` is ``deposit``, ``redeem``, ``close`` or ``exit``."""
-
-    purpose: str
-    hash: str
-    block: int
-
-
-class EvidenceView(TypedDict):
-    """The signed originals behind a receipt, in hex, so that anyone can check it without trusting this node: the
-    lease (which holds the award), the last usage report, and the voucher row that answered it."""
-
-    lease: str
-    report: str
-    voucher: str
-
-
-class ReceiptView(TypedDict, total=False):
-    """What one job used and paid: ``amount`` is what was vouched for.
-
-    ``deposited``, ``paid`` and ``refunded`` are the job's own share of its lane: ``paid + refunded = deposited`` once
-    ``settled``, as confirmed by the chain. ``reclaimed``: the payer's exit took home what had been vouched and was not
-    drawn.
-    """
-
-    receipt: str
-    job: str
-    lease: str
-    provider: str
-    payer: str
-    machine: str
-    gpu: str
-    price: PriceView
-    gpu_ms: int
-    amount: Money
-    deposited: Money
-    paid: Money
-    refunded: Money
-    reclaimed: bool
-    exit_reason: str
-    exit_code: int
-    settled: bool
-    settled_at: str | None
-    transactions: list[TransactionView]
-    evidence: EvidenceView
-
-
-class LaneView(TypedDict):
-    """One payment account. ``available`` is balance less everything signed; ``exit_at`` is set while an exit runs."""
-
-    payee: str
-    signer: str
-    balance: Money
-    claimed: Money
-    signed: Money
-    available: Money
-    exit_at: str | None
-
-
-class WalletView(TypedDict):
-    """The wallet and its lanes. ``gas`` is the chain's own coin in its smallest part, as decimal text."""
-
-    account: str
-    signer: str
-    tokens: Money
-    gas: str
-    held: Money
-    lanes: list[LaneView]
-
-
-class LaneExit(TypedDict):
-    """Taking unspent money out of a lane: ``exit_at`` is when it can be finished, null once it is ``finished``."""
-
-    transaction: str | None
-    exit_at: str | None
-    finished: bool
-
-
-class Check(TypedDict):
-    """One line of ``doctor``. ``ok`` is False only when the node cannot do its work; ``warning`` needs a look."""
-
-    name: str
-    ok: bool
-    warning: bool
-    detail: str
-    fix: str
-
-
-class LogPiece(TypedDict):
-    """A piece of a job's output and its byte position in the whole log of that job."""
-
-    offset: int
-    data: bytes
 
 
 class NodeControl(Protocol):
@@ -341,6 +95,21 @@ class NodeControl(Protocol):
         Raises:
             InvalidRequest: the request is malformed, or an input cannot be read.
         """
+        ...
+
+    async def plan(self, request: Json) -> PlanView:
+        """What would happen to a job now. Nothing is bought, and nobody is asked.
+
+        Args:
+            request: as for :meth:`submit`.
+
+        Raises:
+            InvalidRequest: the request is malformed, or an input is not there.
+        """
+        ...
+
+    async def explain(self, job: str) -> ExplainView:
+        """Why a job went to its provider, or to nobody; and what was expected of it beside what came of it."""
         ...
 
     async def jobs(self) -> list[JobView]:
@@ -390,3 +159,24 @@ def rfc3339(ms: int) -> str:
     """UTC milliseconds as RFC 3339 text with milliseconds, ``2026-11-22T10:00:00.123Z``."""
     moment = datetime.datetime.fromtimestamp(ms // 1000, datetime.UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
+
+
+__all__ = [
+    "JOB_EVENTS",
+    "JOB_STATES",
+    "TERMINAL_EVENTS",
+    "TERMINAL_STATES",
+    "Check",
+    "JobView",
+    "Json",
+    "LogPiece",
+    "Money",
+    "NodeControl",
+    "OfferView",
+    "PriceView",
+    "ReceiptView",
+    "WalletView",
+    "money",
+    "price_view",
+    "rfc3339",
+]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
-from node.control import Money, PriceView, TransactionView
+from node.control_shapes import Money, PriceView, TransactionView
 
 
 class RejectedRule(TypedDict):
@@ -41,8 +41,9 @@ class CostView(TypedDict):
 
 class CandidateView(TypedDict):
     """An offer that fits. ``expected_cost`` is what the job is expected to cost there, all things counted, in
-    ``expected_ms`` milliseconds of running; ``cap`` is what would be set aside, and ``exposure`` bounds what either
-    side can lose by the other's fault.
+    ``expected_ms`` milliseconds of running, after ``image_ms`` for the image, which is 0 where it already is, and with
+    ``transfer_ms`` for inputs and outputs. ``cap`` is what would be set aside, and ``exposure`` bounds what either side
+    can lose by the other's fault.
 
     The smallest ``score`` wins (decimal text: it has up to 127 bits). It is made of the cost and, by the weights, of
     ``performance`` and ``reputation`` (permille) and ``latency_ms``. ``speed`` 1000 is one A100; ``failure_permille``
@@ -58,6 +59,8 @@ class CandidateView(TypedDict):
     expected_cost: Money
     cost: CostView
     expected_ms: int
+    image_ms: int
+    transfer_ms: int
     cap: Money
     exposure: Money
     score: str

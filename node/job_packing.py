@@ -14,6 +14,9 @@ from node.lease_files import sha256_of
 from node.requester_files import RequesterFiles
 from runtime.artifacts import pack
 
+_LARGEST = 2**40
+"""Of one input, as a spec can say it."""
+
 
 async def pack_inputs(request: JobRequest, files: RequesterFiles, job_id: str) -> tuple[InputFile, ...]:
     """Pack every input of a job, in order.
@@ -28,6 +31,36 @@ async def pack_inputs(request: JobRequest, files: RequesterFiles, job_id: str) -
     return tuple(packed)
 
 
+async def measure_inputs(request: JobRequest) -> tuple[InputFile, ...]:
+    """About what :func:`pack_inputs` would make, without reading a byte of content: the hashes are empty.
+
+    Raises:
+        InvalidRequest: a source does not exist, or cannot be read.
+    """
+    return tuple([await trio.to_thread.run_sync(_measure_one, item) for item in request.inputs])
+
+
+def _measure_one(item: LocalInput) -> InputFile:
+    top = Path(item.source)
+    if not top.exists():
+        raise InvalidRequest(f"{top} does not exist", code="no_such_file", where=str(top))
+    found = [top] if top.is_file() else top.rglob("*")
+    try:
+        # A tar file has a block of 512 bytes for each name, and fills up the last block of each content.
+        size = sum(512 + -(-_content(path) // 512) * 512 for path in found)
+    except OSError as error:
+        raise _unreadable(top, error) from None
+    return InputFile(target=item.target, size=min(size, _LARGEST), sha256=bytes(32))
+
+
+def _content(path: Path) -> int:
+    return path.stat().st_size if path.is_file() and not path.is_symlink() else 0
+
+
+def _unreadable(source: Path, error: OSError) -> InvalidRequest:
+    return InvalidRequest(f"cannot read input {source}: {error.strerror}", code="input_unreadable", where=str(source))
+
+
 def _pack_one(item: LocalInput, tar: Path) -> InputFile:
     source = Path(item.source)
     single = source.is_file()
@@ -36,7 +69,5 @@ def _pack_one(item: LocalInput, tar: Path) -> InputFile:
     try:
         pack(source, tar, name=posixpath.basename(item.target) if single else "")
     except OSError as error:
-        raise InvalidRequest(
-            f"cannot read input {source}: {error.strerror}", code="input_unreadable", where=str(source)
-        ) from None
+        raise _unreadable(source, error) from None
     return InputFile(target=target, size=tar.stat().st_size, sha256=sha256_of(tar))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from market import money
-from market.ask import Ask
+from market.ask import Ask, JobFacts
 from market.feasibility import Limits
-from market.records import JobSpec
 from market.strategies import weights_of
 from node.auction import Purse
-from node.job_file.facts import job_facts
 from node.job_file.request import JobRequest
 
 
@@ -30,19 +28,19 @@ def limits_of(request: JobRequest, purse: Purse) -> Limits:
     )
 
 
-def ask_of_request(request: JobRequest, spec: JobSpec, purse: Purse, *, bid_id: bytes = bytes(16)) -> Ask:
+def ask_of_request(request: JobRequest, job: JobFacts, purse: Purse, *, bid_id: bytes = bytes(16)) -> Ask:
     """The ask behind a job.
 
     Args:
         request: as its owner wrote it.
-        spec: what will run, with its inputs packed.
+        job: what is known of it.
         purse: who pays.
         bid_id: breaks ties in the ranking; without one they are broken in another order than in the auction to come.
     """
     return Ask(
         bid_id=bid_id,
-        requirements=spec.requirements,
+        requirements=request.spec.requirements,
         weights=weights_of(request.strategy, request.weights),
         limits=limits_of(request, purse),
-        job=job_facts(request, spec),
+        job=job,
     )

@@ -43,10 +43,9 @@ def _change(change: Change) -> dict[str, Any]:
 
 
 def _candidate(rank: int, match: Match) -> dict[str, Any]:
-    offer, row, cost = match.offer.record, match.row, match.cost
-    risked = LeaseState(
-        price=offer.price, slots=match.query.slots, max_duration_ms=match.query.max_ms, terms=offer.terms, since=0
-    )
+    offer, row, query, cost = match.offer.record, match.row, match.query, match.cost
+    image_mib = 0 if query.image in row.images else query.image_mib
+    risked = LeaseState(price=offer.price, slots=query.slots, max_duration_ms=query.max_ms, terms=offer.terms, since=0)
     return {
         "rank": rank,
         "provider": offer.provider.hex(),
@@ -57,6 +56,8 @@ def _candidate(rank: int, match: Match) -> dict[str, Any]:
         "expected_cost": money(match.expected_cost),
         "cost": {term: money(units) for term, units in cost._asdict().items()},
         "expected_ms": match.expected_ms,
+        "image_ms": image_mib * row.link >> 10,
+        "transfer_ms": query.moved_mib * row.link >> 10,
         "cap": money(match.cap),
         "exposure": money(risked.exposure),
         # A score has up to 127 bits, which is more than JSON readers keep of a number.

@@ -9,13 +9,15 @@ from typing import Any
 
 import trio
 
-from market.ask import Ask
+from market.ask import Ask, JobFacts
 from market.explain import WhyNot, why_not
 from market.matching import Shortlist, candidate_of, shortlist
+from market.records import JobSpec
 from node.active_job import Job
 from node.auction import Auctioneer, Outcome, Purchase, Purse
 from node.control import rfc3339
 from node.job_file.facts import job_facts
+from node.job_file.request import JobRequest
 from node.job_journal import WAITING_FOR_OFFERS
 from node.job_outcome import describe_no_match, describe_shortage
 from node.job_queue import JobQueue
@@ -32,6 +34,8 @@ journal."""
 
 Tell = Callable[[Job, str, dict[str, Any]], Awaitable[None]]
 OpenLease = Callable[[Job, Outcome], Awaitable[None]]
+Facts = Callable[[JobRequest, JobSpec], JobFacts]
+"""``facts(request, spec)``: what is known of a job; ``spec`` has its inputs packed."""
 
 
 class ProviderSearch:
@@ -41,6 +45,7 @@ class ProviderSearch:
         tell: adds an event to a job's history.
         open_lease: makes a won auction durable.
         funds: what could be set aside now, in units; None while that is not known.
+        facts: what is known of a job that makes one machine cheaper for it than another.
     """
 
     def __init__(
@@ -54,12 +59,14 @@ class ProviderSearch:
         funds: Callable[[], Awaitable[int | None]],
         tell: Tell,
         open_lease: OpenLease,
+        facts: Facts = job_facts,
     ) -> None:
         self._auctioneer = auctioneer
         self._intake = intake
         self._clock = clock
         self._purse = purse
-        self._funds = funds
+        self.funds = funds
+        self._facts = facts
         self._tell = tell
         self._open_lease = open_lease
         self._queue = JobQueue(clock, rng)
@@ -87,10 +94,9 @@ class ProviderSearch:
             await self._no_match(job)
         return False
 
-    def look(self, job: Job) -> tuple[Ask, Shortlist, WhyNot]:
-        """What the job would be offered now, and why not more. Asks nobody."""
-        ask, now = self._ask(job), self._clock.now_ms()
-        book = self._intake.book
+    def look(self, request: JobRequest, spec: JobSpec) -> tuple[Ask, Shortlist, WhyNot]:
+        """What a job would be offered now, and why not more. Asks nobody."""
+        ask, book, now = self._ask(request, spec), self._intake.book, self._clock.now_ms()
         everybody = [candidate_of(book, offer) for offer in book.live(now)]
         return ask, shortlist(book, ask, now=now), why_not(everybody, ask.requirements, ask.limits)
 
@@ -105,7 +111,7 @@ class ProviderSearch:
                 held.append((kind, detail))
 
         # Asked before anybody is: an award that cannot be funded takes a provider's slot for nothing.
-        job.funds = await self._funds()
+        job.funds = await self.funds()
         outcome = await self._auctioneer.buy(self._purchase(job), tell)
         if outcome.lease is not None:
             # Signed by the provider: from here on a node that stops must not cut us off half-way.
@@ -122,16 +128,16 @@ class ProviderSearch:
             limits=limits_of(job.request, self._purse),
             strategy=job.request.strategy,
             weights=job.request.weights,
-            job=job_facts(job.request, job.spec),
+            job=self._facts(job.request, job.spec),
             funds=job.funds,
         )
 
-    def _ask(self, job: Job) -> Ask:
-        return ask_of_request(job.request, job.spec, self._purse)
+    def _ask(self, request: JobRequest, spec: JobSpec) -> Ask:
+        return ask_of_request(request, self._facts(request, spec), self._purse)
 
     def _fitting(self, job: Job) -> frozenset[object]:
         """What there is to try. An offer that is only said again, with a later time, is the same."""
-        found = shortlist(self._intake.book, self._ask(job), now=self._clock.now_ms())
+        found = shortlist(self._intake.book, self._ask(job.request, job.spec), now=self._clock.now_ms())
         return frozenset(
             (match.offer.record.provider, match.offer.record.machine, match.row.price, match.row.free)
             for match in found.matches
@@ -148,7 +154,7 @@ class ProviderSearch:
         job.is_told_to_wait = True
 
     async def _no_match(self, job: Job) -> None:
-        ask, found, reasons = self.look(job)
+        ask, found, reasons = self.look(job.request, job.spec)
         if not found.matches:
             await self._tell(job, "matching", describe_match(found, reasons, ask))
         cheapest = min((one.cap for one in found.matches), default=0)

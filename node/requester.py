@@ -24,6 +24,7 @@ from node import wire
 from node.active_job import Job
 from node.auction import Auctioneer, Outcome, Purse
 from node.control import TERMINAL_STATES
+from node.job_file.facts import job_facts
 from node.job_file.request import JobRequest
 from node.job_journal import (
     CANCEL,
@@ -43,7 +44,7 @@ from node.lease_board import LeaseBoard, Opened, load_board, open_board
 from node.lease_driver import Perform, drive_lease
 from node.offer_intake import OfferIntake
 from node.ports import Clock
-from node.provider_search import PATIENCE_MS, ProviderSearch
+from node.provider_search import PATIENCE_MS, Facts, ProviderSearch
 from node.requester_files import RequesterFiles
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class RequesterDesk:
     Attributes:
         jobs: active jobs by id; finished ones are in the journal only.
         boards: leases by id, shared with the report desk.
+        search: finds providers for them.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class RequesterDesk:
         purse: Purse,
         rng: random.Random,
         funds: Callable[[], Awaitable[int | None]],
+        facts: Facts = job_facts,
     ) -> None:
         self.jobs: dict[str, Job] = {}
         self.boards: dict[bytes, LeaseBoard] = {}
@@ -79,7 +82,7 @@ class RequesterDesk:
         self._clock = clock
         self._files = files
         self._rng = rng
-        self._search = ProviderSearch(
+        self.search = ProviderSearch(
             auctioneer,
             intake=intake,
             clock=clock,
@@ -88,6 +91,7 @@ class RequesterDesk:
             funds=funds,
             tell=self.tell,
             open_lease=self._open,
+            facts=facts,
         )
         self._submitted = 0
         self._nursery: trio.Nursery | None = None
@@ -118,7 +122,7 @@ class RequesterDesk:
         self._perform = perform
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            nursery.start_soon(self._search.serve_forever)
+            nursery.start_soon(self.search.serve_forever)
             for job in list(self.jobs.values()):
                 nursery.start_soon(self._run, job)
             yield
@@ -201,7 +205,7 @@ class RequesterDesk:
     async def _carry_through(self, job: Job) -> bool:
         """From wherever the job stands to its end. False when the journal could not be written on the way."""
         try:
-            if job.board is None and not await self._search.find(job):
+            if job.board is None and not await self.search.find(job):
                 return True
             assert job.board is not None
             assert self._perform is not None

@@ -36,8 +36,10 @@ from node.lease_board import LeaseBoard, load_board
 from node.market_shapes import BidView, DepthView, HistoryBar
 from node.market_window import MarketWindow
 from node.offer_intake import OfferIntake
+from node.plan_shapes import ExplainView, PlanView
+from node.planner import Planner
 from node.ports import Clock, Network
-from node.trading import TradingNode, World
+from node.trading import Selling, TradingNode, World
 
 VERSION = "0.1.0"
 _LOG_PIECE = 64 * 1024
@@ -119,6 +121,13 @@ class NodeService:
 
     async def submit(self, request: Json) -> Json:
         return {"job": await self._buying().desk.submit(JobRequest.from_json(request))}
+
+    async def plan(self, request: Json) -> PlanView:
+        return await self._planner().plan(JobRequest.from_json(request))
+
+    async def explain(self, job: str) -> ExplainView:
+        submitted, _ = await self._read_job(job)
+        return await self._planner().explain(job, submitted, self._buying().desk.jobs.get(job))
 
     async def jobs(self) -> list[JobView]:
         if self._journal is None:
@@ -299,6 +308,9 @@ class NodeService:
                 "this node has no chain to pay on", code="no_chain", fix="add a [chain] section to its config"
             )
         return self._trading.buying
+
+    def _planner(self) -> Planner:
+        return Planner(self._buying().desk.search, self._need_journal())
 
     def _need_journal(self) -> Journal:
         self._buying()

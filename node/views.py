@@ -11,7 +11,8 @@ from market.lease import OVER, LeaseState
 from market.records import Offer, UsageReport
 from market.signing import Verified, verify
 from market.usage import receipt_id
-from node.control import JobView, LaneView, OfferView, ReceiptView, money, price_view, rfc3339
+from node.control import JobView, OfferView, ReceiptView, money, price_view, rfc3339
+from node.control_shapes import LaneView
 from node.job_journal import Submitted, state_of
 from node.lease_board import LeaseBoard
 

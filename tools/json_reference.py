@@ -23,7 +23,7 @@ _WORDS = {str: "text", int: "number", float: "number", bool: "true/false", type(
 _INTRODUCTION = """\
 # What `--json` prints
 
-<!-- Written by tools/json_reference.py from node/control.py, node/job_events.py and node/cli/shapes.py. -->
+<!-- Written by tools/json_reference.py from node/control_shapes.py, node/job_events.py and node/cli/shapes.py. -->
 
 Every command takes `--json`: data and errors go to stdout as JSON, nothing else does. Ids are full hex, times RFC 3339
 in UTC, and money is a `Money`. Fields and event types are only ever added: skip what you do not know. A command that

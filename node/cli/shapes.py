@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
-from node.control import (
+from node.control_shapes import (
     Check,
     JobView,
     LaneExit,

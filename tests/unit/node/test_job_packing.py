@@ -10,7 +10,7 @@ import pytest
 
 from market.errors import InvalidRequest
 from node.job_file.request import JobRequest, LocalInput
-from node.job_packing import pack_inputs
+from node.job_packing import measure_inputs, pack_inputs
 from node.lease_files import sha256_of
 from node.requester_files import RequesterFiles
 from tests.fakes.desks import RecordingNetwork
@@ -76,3 +76,24 @@ async def test_a_special_file_is_refused(tmp_path: Path, data: Path):
     with pytest.raises(InvalidRequest) as refused:
         await packed(tmp_path, (str(data), "/work/in"))
     assert refused.value.code == "special_file"
+
+
+async def test_measuring_is_about_as_good_as_packing_and_makes_nothing(tmp_path: Path, data: Path):
+    (data / "large").write_bytes(bytes(100_000))
+    (data / "dangling").symlink_to("nowhere")
+    local = (
+        LocalInput(source=str(data), target="/work/in"),
+        LocalInput(source=str(data / "large"), target="/work/large"),
+    )
+    request = JobRequest(name="job", spec=SPEC, max_price=1, max_total=1, inputs=local)
+    measured = await measure_inputs(request)
+    assert not (tmp_path / "jobs").exists()
+    packed = await pack_inputs(request, RequesterFiles(tmp_path / "jobs", RecordingNetwork()), "j")
+    for guess, true in zip(measured, packed, strict=True):
+        assert abs(guess.size - true.size) < 12_000, "the end mark, and attributes"
+
+
+async def test_what_is_not_there_cannot_be_measured(tmp_path: Path):
+    local = (LocalInput(source=str(tmp_path / "gone"), target="/work/in"),)
+    with pytest.raises(InvalidRequest):
+        await measure_inputs(JobRequest(name="job", spec=SPEC, max_price=1, max_total=1, inputs=local))

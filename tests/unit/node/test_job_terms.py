@@ -8,10 +8,12 @@ import pytest
 from msgspec.structs import replace
 
 from market import money
+from market.ask import Ask
 from market.errors import InvalidRequest
-from market.records import InputFile, Requirements
+from market.records import InputFile, JobSpec, Requirements
 from market.strategies import STRATEGIES
 from node.auction import Purse
+from node.job_file.facts import job_facts
 from node.job_file.request import JobRequest
 from node.job_terms import ask_of_request, limits_of, total_limit_price
 from tests.fakes.samples import BUYER, CHAIN_ID, ESCROW, PAYER, SELLER, SESSION, SPEC
@@ -22,6 +24,10 @@ PLAIN = JobRequest(name="job", spec=SPEC, max_price=10**9, max_total=10**12)
 
 def a_request(**changes: Any) -> JobRequest:
     return replace(PLAIN, **changes)
+
+
+def an_ask(request: JobRequest, spec: JobSpec = SPEC) -> Ask:
+    return ask_of_request(request, job_facts(request, spec), PURSE)
 
 
 def test_the_cap_on_the_whole_job_limits_the_price():
@@ -44,15 +50,15 @@ def test_friends_foes_and_distance_stay_at_home():
 
 def test_the_ask_knows_what_makes_one_machine_cheaper_than_another():
     packed = replace(SPEC, inputs=(InputFile(target="/work/in", size=5 << 20, sha256=bytes(32)),))
-    ask = ask_of_request(a_request(work_ms=60_000, image_mib=3_000, waiting=7), packed, PURSE)
+    ask = an_ask(a_request(work_ms=60_000, image_mib=3_000, waiting=7), packed)
     assert (ask.job.max_ms, ask.job.work_ms, ask.job.image_mib) == (SPEC.max_duration_ms, 60_000, 3_000)
     assert (ask.job.image, ask.job.moved_mib, ask.job.waiting) == (SPEC.image, 5, 7)
     assert ask.requirements == Requirements()
 
 
 def test_strategies_are_weights():
-    assert ask_of_request(a_request(strategy="balanced"), SPEC, PURSE).weights == STRATEGIES["balanced"]
+    assert an_ask(a_request(strategy="balanced")).weights == STRATEGIES["balanced"]
     own = a_request(strategy="custom", weights=(1, 2, 3, 4))
-    assert ask_of_request(own, SPEC, PURSE).weights == (1, 2, 3, 4)
+    assert an_ask(own).weights == (1, 2, 3, 4)
     with pytest.raises(InvalidRequest):
-        ask_of_request(a_request(strategy="custom"), SPEC, PURSE)
+        an_ask(a_request(strategy="custom"))
