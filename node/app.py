@@ -47,6 +47,8 @@ from runtime.simulated_probe import SimulatedProbe
 log = logging.getLogger(__name__)
 
 PEERS_FILE = "peers.json"
+_GOODBYE_S = 3.0
+"""A node that is asked to stop has this long to take its offers back and to close what it opened."""
 
 
 def run_node(config: NodeConfig, password: str) -> None:
@@ -68,11 +70,13 @@ def run_node(config: NodeConfig, password: str) -> None:
 
 async def _main(config: NodeConfig, password: str) -> None:
     ensure_home(config.home)
-    stop = trio.Event()
+    stop, over = trio.Event(), trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, stop)
-        nursery.start_soon(_serve, config, password, stop)
+        nursery.start_soon(_serve_to_the_end, config, password, stop, over)
         await stop.wait()
+        with trio.move_on_after(_GOODBYE_S):
+            await over.wait()
         nursery.cancel_scope.cancel()
 
 
@@ -80,6 +84,13 @@ async def _stop_on_signal(stop: trio.Event) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for _ in signals:
             stop.set()
+
+
+async def _serve_to_the_end(config: NodeConfig, password: str, stop: trio.Event, over: trio.Event) -> None:
+    try:
+        await _serve(config, password, stop)
+    finally:
+        over.set()
 
 
 async def _serve(config: NodeConfig, password: str, stop: trio.Event) -> None:

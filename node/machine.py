@@ -127,6 +127,17 @@ class Machine:
         self._tags.appendleft((offer, now))
         return offer
 
+    def withdraw(self, now: int) -> Verified[Offer]:
+        """Write and sign that this machine is not for sale any more. No tag is honoured from now on."""
+        gone = withdrawal(self._signer, self.post(now, ()).record, now)
+        self._version = gone.record.version
+        self._tags.clear()
+        return gone
+
+    def outdo(self, version: int) -> None:
+        """Somebody holds this version of our offer, from a time when our clock was ahead: the next one is newer."""
+        self._version = max(self._version, version)
+
     def tags(self, now: int) -> list[Verified[Offer]]:
         """Offers still honoured, newest first: the current one, those replaced moments ago, and those still valid
         at today's price (a mere refresh must not void what a peer holds)."""
@@ -139,3 +150,21 @@ class Machine:
                 honoured.append(offer)
             replaced_at = posted_at
         return honoured
+
+
+def withdrawal(signer: Signer, offer: Offer, now: int) -> Verified[Offer]:
+    """Sign the tombstone of one of our own offers. It is believed until every older version has expired, even if our
+    clock was set back by a minute since we posted them."""
+    return signer.sign(
+        replace(
+            offer,
+            version=max(offer.version + 1, now),
+            issued_at=now,
+            expires_at=now + 2 * wire.OFFER_TTL_MS,
+            withdrawn=True,
+            free_slots=0,
+            images=(),
+            granted=(),
+            addresses=(),
+        )
+    )

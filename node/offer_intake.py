@@ -22,6 +22,7 @@ R = TypeVar("R", Offer, Bid)
 
 _JUDGED_KEPT = 256
 _BIDS_KEPT = 4096
+_NEWS = (Intake.ADDED, Intake.REPLACED, Intake.WITHDRAWN)
 _EXPECTED = (Intake.KNOWN, Intake.OLDER, Intake.WITHDRAWN)
 """What becomes of offers that are in order and bring nothing to sell."""
 
@@ -38,7 +39,7 @@ class OfferIntake:
         book: the offers known right now.
         dropped: how many records were refused, by reason; shown by ``cfab status``.
         bids_heard: live bids of others, newest last, bounded.
-        on_own: told of an offer under our own key that somebody else brought and that was news to us.
+        on_own: told of an offer or withdrawal under our own key that somebody else brought and that was news to us.
     """
 
     def __init__(
@@ -72,9 +73,11 @@ class OfferIntake:
         now = self._clock.now_ms()
         outcome = self.book.take(offer, now, source=source)
         if outcome is Intake.ADDED or outcome is Intake.REPLACED:
-            self._note(offer, source, now)
+            self._note(offer, now)
         elif outcome not in _EXPECTED:
             self.dropped[outcome.value] += 1
+        if source and offer.record.provider == self._network.key and outcome in _NEWS:
+            self.on_own(offer)
         return outcome
 
     async def wait_change(self) -> None:
@@ -88,15 +91,13 @@ class OfferIntake:
     def _take_from(self, offer: Verified[Offer], source: bytes) -> Intake:
         return self.take(offer, source=source)
 
-    def _note(self, offer: Verified[Offer], source: bytes, now: int) -> None:
+    def _note(self, offer: Verified[Offer], now: int) -> None:
         """Tell everybody about an offer that is new in the book.
 
         To read addresses costs as much as to check a signature, and a node needs only so many places to dial; whoever
         trades with a provider looks at its offer for its addresses.
         """
         record = offer.record
-        if source and record.provider == self._network.key:
-            self.on_own(offer)
         if record.addresses and self._addresses.take(now / 1000):
             self._network.learn(record.provider, record.addresses)
         self._on_offer(offer)

@@ -39,7 +39,7 @@ async def open_selling(
     """Wire the provider's half, read its leases back from the journal, and look for stray containers."""
     payee = Payee(world.chain, world.journal, world.wallet, world.clock.now_ms, confirmations=settings.confirmations)
     await payee.load()
-    poster = OfferPoster(machines, world.network, intake, world.clock)
+    poster = OfferPoster(machines, world.network, intake, world.clock, signer=world.signer)
     files = LeaseFiles(world.folder / "leases")
     desk = ProviderDesk(
         machines,

@@ -30,7 +30,8 @@ class TradingNode(Struct, frozen=True, kw_only=True):
 async def trading_node(
     world: World, settings: TradingSettings, *, machines: list[Machine], engine: ContainerEngine | None
 ) -> AsyncIterator[TradingNode]:
-    """Run a node until the block is left. Everything it had begun goes on at the next start.
+    """Run a node until the block is left; its offers are taken back then. Everything it had begun goes on at the next
+    start.
 
     Args:
         machines: what to sell; empty for a pure requester.
@@ -54,6 +55,8 @@ async def trading_node(
         if selling is not None and engine is not None:
             nursery.start_soon(CachedImages(engine, machines, selling.poster.changed).watch_forever)
         yield TradingNode(intake=intake, buying=buying, selling=selling)
+        if selling is not None:
+            await selling.poster.withdraw()
         nursery.cancel_scope.cancel()
 
 

@@ -11,7 +11,7 @@ from market.inventory import reserve
 from market.records import Offer
 from market.signing import verify
 from node import wire
-from node.machine import Machine
+from node.machine import Machine, withdrawal
 from tests.fakes.desks import machine_class
 from tests.fakes.samples import NOW, SELLER
 
@@ -92,6 +92,35 @@ def test_a_replaced_price_is_honoured_a_moment_longer():
     new = machine.post(NOW + 1_000, ())
     assert machine.tags(NOW + 1_000 + wire.HONOUR_OLD_TAG_MS) == [new, old]
     assert machine.tags(NOW + 1_001 + wire.HONOUR_OLD_TAG_MS) == [new]
+
+
+def test_a_withdrawn_machine_outdates_every_tag_and_honours_none():
+    machine = a_machine()
+    tag = machine.post(NOW, ("/ip4/127.0.0.1/tcp/1",)).record
+    gone = machine.withdraw(NOW + 5).record
+    assert verify(machine.withdraw(NOW + 5).raw, Offer).record.withdrawn
+    assert gone.withdrawn
+    assert (gone.provider, gone.machine, gone.free_slots, gone.addresses) == (tag.provider, tag.machine, 0, ())
+    assert gone.version > tag.version
+    assert gone.expires_at > tag.expires_at
+    assert machine.tags(NOW + 5) == []
+    again = machine.post(NOW + 5, ())
+    assert again.record.version > gone.version
+    assert machine.tags(NOW + 5) == [again]
+
+
+def test_a_withdrawal_outlives_what_was_posted_before_our_clock_was_set_back():
+    tag = a_machine().post(NOW, ()).record
+    gone = withdrawal(SELLER, tag, NOW - 60_000).record
+    assert gone.version > tag.version
+    assert gone.expires_at >= tag.expires_at
+
+
+def test_a_version_that_others_hold_is_outdone():
+    machine = a_machine()
+    machine.outdo(NOW + 10_000)
+    machine.outdo(5)
+    assert machine.post(NOW, ()).record.version == NOW + 10_001
 
 
 def test_a_price_of_long_ago_that_is_todays_again_is_honoured():

@@ -15,7 +15,7 @@ from node.machine import Machine
 from node.offer_intake import OfferIntake
 from node.offer_poster import OfferPoster
 from tests.fakes.desks import RecordingNetwork, machine_class
-from tests.fakes.samples import SELLER
+from tests.fakes.samples import SELLER, a_signer, an_offer
 from tests.simulation.marketplace import SimulatedClock
 
 
@@ -26,7 +26,7 @@ class Stall:
         self.network, self.clock = RecordingNetwork(SELLER.key), SimulatedClock()
         self.intake = OfferIntake(self.network, self.clock)
         self.machines = [Machine(machine_class(name=f"m{number}"), SELLER) for number in range(machines)]
-        self.poster = OfferPoster(self.machines, self.network, self.intake, self.clock)
+        self.poster = OfferPoster(self.machines, self.network, self.intake, self.clock, signer=SELLER)
 
     async def open(self, seconds: float) -> None:
         with trio.move_on_after(seconds):
@@ -106,3 +106,72 @@ async def test_all_machines_travel_together_in_messages_others_accept(autojump_c
     await stall.open(1)
     assert [len(offers) for offers in stall.posted()] == [wire.MAX_BATCH_RECORDS, 3]
     assert all(len(message) <= wire.MAX_GOSSIP_BYTES for _, message in stall.network.published)
+
+
+async def test_all_machines_are_taken_back_when_the_node_stops(autojump_clock: MockClock):
+    stall = Stall(machines=wire.MAX_BATCH_RECORDS + 1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stall.open, 600)
+        await trio.sleep(5)
+        before = len(stall.posted())
+        await stall.poster.withdraw()
+        stall.poster.changed()
+        await trio.sleep(100)
+        nursery.cancel_scope.cancel()
+    gone = [offer for offers in stall.posted()[before:] for offer in offers]
+    assert [offer.machine for offer in gone] == [machine.description.name for machine in stall.machines]
+    assert all(offer.withdrawn for offer in gone)
+    assert len(stall.intake.book) == 0
+
+
+async def test_withdrawals_are_said_even_when_the_task_is_cancelled(autojump_clock: MockClock):
+    stall = Stall()
+    with trio.move_on_after(0):
+        await stall.poster.withdraw()
+    assert [[offer.withdrawn for offer in offers] for offers in stall.posted()] == [[True]]
+
+
+async def test_a_network_that_hangs_does_not_keep_a_node_from_stopping(autojump_clock: MockClock):
+    stall = Stall()
+
+    async def hang(_topic: str, _message: bytes) -> None:
+        await trio.sleep_forever()
+
+    stall.network.publish = hang  # type: ignore[method-assign]
+    with trio.fail_after(5):
+        await stall.poster.withdraw()
+
+
+async def test_a_machine_of_an_earlier_run_is_withdrawn_when_others_still_show_it(autojump_clock: MockClock):
+    stall = Stall()
+    now = stall.clock.now_ms()
+    old = SELLER.sign(an_offer(machine="sold", version=now + 5_000, issued_at=now, expires_at=now + 60_000))
+    stranger = a_signer("stranger")
+    other = stranger.sign(an_offer(provider=stranger.key, machine="x", issued_at=now, expires_at=now + 60_000))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stall.open, 600)
+        await trio.sleep(1)
+        for offer in (old, other):
+            stall.intake.take(offer, source=b"peer")
+        await trio.sleep(1)
+        assert [(one.machine, one.withdrawn) for one in stall.posted()[-1]] == [("m0", False), ("sold", True)]
+        assert stall.posted()[-1][1].version > old.record.version
+        await trio.sleep(60)
+        assert [one.machine for one in stall.posted()[-1]] == ["m0"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_offer_that_others_hold_in_a_later_version_is_outdone(autojump_clock: MockClock):
+    """Our clock was ahead before the restart: what we post would be old news everywhere."""
+    stall = Stall()
+    now = stall.clock.now_ms()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stall.open, 600)
+        await trio.sleep(1)
+        for version, withdrawn in ((now + 30_000, False), (now + 70_000, True)):
+            ahead = an_offer(version=version, issued_at=now, expires_at=now + 60_000, withdrawn=withdrawn)
+            stall.intake.take(SELLER.sign(ahead), source=b"peer")
+            await trio.sleep(20)
+            assert stall.posted()[-1][0].version > version
+            assert len(stall.intake.book) == 1
+        nursery.cancel_scope.cancel()
