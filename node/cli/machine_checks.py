@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from market.errors import FabricError
 from node.cli.check_results import failed, passed, warned
-from node.cli.market_checks import check_gpu, check_money, check_reach
+from node.cli.market_checks import check_gpu, check_money, check_place, check_reach
 from node.home import NODE_KEY_FILE, SESSION_KEY_FILE, WALLET_FILE
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def run_checks(home: Path, *, node_checks: list[Check] | None, flags: Mapping[st
         checks.append(passed("node", f"answers on {config.api_socket}"))
     checks.append(check_engine(config))
     checks += check_gpu(config)
+    checks += check_place(config)
     checks.append(check_wallet(home, config))
     checks += check_money(home, config)
     known = {check["name"] for check in node_checks or []}

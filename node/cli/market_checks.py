@@ -54,6 +54,22 @@ def check_gpu(config: NodeConfig) -> list[Check]:
     return [passed("gpu", ", ".join(f"{gpu.model} ({gpu.vram_mib / 1024:.0f}GiB)" for gpu in gpus))]
 
 
+def check_place(config: NodeConfig) -> list[Check]:
+    """Whether an offer will say where the machine stands and whose law it is under. Jobs that ask pass by one that does
+    not."""
+    if not config.provide:
+        return []
+    sold = config.provider
+    wanted = (
+        ("region", sold.region, 'set region = "eu-north", or what is true, under [provider]'),
+        ("jurisdiction", sold.jurisdiction, 'set jurisdiction = "de", or the country it is, under [provider]'),
+    )
+    return [
+        passed(name, value) if value else warned(name, f"none: jobs that ask for a {name} pass this machine by", fix)
+        for name, value, fix in wanted
+    ]
+
+
 def check_money(home: Path, config: NodeConfig) -> list[Check]:
     """The chain, and the gas money of the wallet on it."""
     if config.chain is None:

@@ -119,6 +119,28 @@ def test_nobody_to_meet_and_nowhere_to_be_met_is_a_warning(home: Path) -> None:
     assert market_checks.check_reach(structs.replace(inside, provide=False)) == []
 
 
+def test_a_provider_that_does_not_say_where_it_is_is_warned(home: Path) -> None:
+    def found(*words: str, **environ: str) -> dict[str, Any]:
+        checks = cfab(home, "doctor", *words, "--json", environ={"CFAB_PROVIDER_GPU": "none", **environ}).json
+        return {check["name"]: check for check in checks}
+
+    config = NodeConfig(home=home, name="n", api_socket=home / "s", provide=True)
+    for check in market_checks.check_place(config):
+        assert (check["ok"], check["warning"]) == (True, True)
+        assert f"set {check['name']} = " in check["fix"]
+    said = structs.replace(config, provider=ProviderConfig(region="eu-north", jurisdiction="se"))
+    assert [(check["detail"], check["warning"]) for check in market_checks.check_place(said)] == [
+        ("eu-north", False),
+        ("se", False),
+    ]
+    (home / "config.toml").write_text(
+        f'[chain]\nrpc = "http://127.0.0.1:1"\nchain_id = 1\nescrow = "0x{"0e" * 20}"\ntoken = "0x{"0c" * 20}"\n'
+    )
+    assert found("--provide", CFAB_PROVIDER_REGION="eu")["region"]["warning"] is False
+    assert found("--provide", CFAB_PROVIDER_REGION="eu")["jurisdiction"]["warning"] is True
+    assert not {"region", "jurisdiction"} & found().keys(), "a requester stands wherever it likes"
+
+
 def test_cards_are_looked_for_only_when_they_are_to_be_sold(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [Gpu(uuid="GPU-1", model="H100", vram_mib=81_559, driver="1", cuda_milli=12_000, index=0)]
     monkeypatch.setattr("runtime.nvidia_probe.NvidiaProbe.gpus", lambda probe: found)
