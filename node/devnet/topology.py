@@ -22,8 +22,24 @@ TRADERS = (*PROVIDERS, REQUESTER)
 """The nodes that have a wallet."""
 
 _SHELVES: dict[str, dict[str, str | int]] = {
-    "north": {"price": "0.30/h", "gpu": "none", "cpu": 1, "memory": "1GB", "disk": "1GB", "region": "eu-north"},
-    "west": {"price": "0.90/h", "gpu": "none", "cpu": 2, "memory": "4GB", "disk": "4GB", "region": "us-west"},
+    "north": {
+        "price": "0.30/h",
+        "gpu": "none",
+        "cpu": 1,
+        "memory": "1GB",
+        "disk": "1GB",
+        "region": "eu-north",
+        "jurisdiction": "se",
+    },
+    "west": {
+        "price": "0.90/h",
+        "gpu": "none",
+        "cpu": 2,
+        "memory": "4GB",
+        "disk": "4GB",
+        "region": "us-west",
+        "jurisdiction": "us",
+    },
     "south": {
         "price": "0.20/h",
         "gpu": "simulated:RTX4090:24GB",
@@ -31,6 +47,7 @@ _SHELVES: dict[str, dict[str, str | int]] = {
         "memory": "2GB",
         "disk": "1GB",
         "region": "eu-south",
+        "jurisdiction": "it",
     },
 }
 _RHYTHM = {"tick": "1s", "grace": "4s", "final_within": "10s", "settle_patience": "5s"}
