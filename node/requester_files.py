@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -48,9 +49,13 @@ class RequesterFiles:
     """Files of jobs under ``<root>/<job>/``: ``inputs/<n>.tar``, ``log``, and outputs on their way in.
 
     ``<root>/placed/`` remembers which files in the users' folders came out of jobs.
+
+    Attributes:
+        moved: told ``(provider, bytes, seconds)`` of every input that arrived, so that lines are timed by real work.
     """
 
     def __init__(self, root: Path, network: Network, rng: Random | None = None) -> None:
+        self.moved: Callable[[bytes, int, float], Awaitable[None]] = _not_timed
         self._root = root
         self._network = network
         self._rng = rng
@@ -103,7 +108,7 @@ class RequesterFiles:
             answer = await reader.frame()
             if isinstance(answer, dict) and answer.get("wait") is True:
                 return False
-            have = _int(answer, "have")
+            have, began = _int(answer, "have"), trio.current_time()
             if have > _size(path):
                 raise PeerFault("a provider that has more of a file than there is", code="bad_answer")
             async with await trio.open_file(path, "rb") as file:
@@ -114,6 +119,7 @@ class RequesterFiles:
             answer = await reader.frame()
         if not (isinstance(answer, dict) and answer.get("ok") is True):
             raise PeerUnreachable("the provider did not accept the input; sending it again")
+        await self.moved(board.provider, _size(path) - have, trio.current_time() - began)
         return True
 
     async def follow_logs(self, board: LeaseBoard) -> None:
@@ -254,6 +260,10 @@ def _append(file: Any, frame: Any) -> bool:
 def _few(problems: tuple[str, ...]) -> tuple[str, ...]:
     left = len(problems) - _MOST_PROBLEMS
     return problems if left <= 0 else (*problems[:_MOST_PROBLEMS], f"and {left} more like these")
+
+
+async def _not_timed(provider: bytes, size: int, seconds: float) -> None:
+    """Nobody wants to know."""
 
 
 def _int(frame: Any, name: str) -> int:

@@ -118,6 +118,21 @@ async def test_an_input_waits_until_the_provider_has_seen_the_payment(desk: Desk
     assert desk.network.penalties == []
 
 
+async def test_the_line_is_timed_by_the_bytes_that_really_went(desk: Desk):
+    timed: list[tuple[bytes, int]] = []
+
+    async def moved(provider: bytes, size: int, seconds: float) -> None:
+        assert seconds >= 0
+        timed.append((provider, size))
+
+    desk.files.moved = moved
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(desk.provide, wait, take)
+        with trio.fail_after(10):
+            await desk.files.send_input(desk.board, 0)
+    assert timed == [(desk.board.provider, len(CONTENT) - 4)], "what the provider had already is not counted"
+
+
 @pytest.mark.parametrize(
     "talk",
     [
