@@ -162,6 +162,14 @@ async def provider_resume(control: Control) -> Json:
     return await control.provider_resume()
 
 
+@router.post("/provider/price")
+async def provider_price(control: Control, body: Body) -> Json:
+    price, machine = body.get("price"), body.get("machine", "")
+    if not isinstance(price, str) or not isinstance(machine, str):
+        raise InvalidRequest("'price' and 'machine' are texts", code="invalid_request", fix='{"price": "0.32/h"}')
+    return await control.provider_price(price, machine)
+
+
 @router.post("/shutdown", status_code=202)
 async def shutdown(control: Control, background: BackgroundTasks) -> Json:
     # Afterwards: a node that stops at once would cut off its own answer.

@@ -12,6 +12,7 @@ from bootstrap.identity import peer_id_of
 from ledger.ports import Journal
 from market.duties import Role
 from market.errors import InvalidRequest, Unavailable
+from market.money import parse_hourly_price
 from node import views
 from node.active_job import Job
 from node.config import NodeConfig
@@ -243,21 +244,41 @@ class NodeService:
     async def provider_resume(self) -> Json:
         return self._set_draining(False)
 
+    async def provider_price(self, price: str, machine: str = "") -> Json:
+        asked, selling = parse_hourly_price(price), self._selling()
+        chosen = [one for one in selling.machines if machine in ("", one.description.name)]
+        if not chosen:
+            names = ", ".join(one.description.name for one in selling.machines)
+            raise InvalidRequest(f"there is no machine '{machine[:64]}'", code="not_found", fix=f"one of {names}")
+        for one in chosen:
+            one.check_price(asked)
+        for one in chosen:
+            one.reprice(asked)
+        return self._provider_changed(selling)
+
     async def shutdown(self) -> None:
         self._stop.set()
 
     def _set_draining(self, draining: bool) -> Json:
+        selling = self._selling()
+        for machine in selling.machines:
+            machine.draining = draining
+        return self._provider_changed(selling)
+
+    def _provider_changed(self, selling: Selling) -> Json:
+        """Tell the market, and the owner."""
+        selling.poster.changed()
+        view = self._provider_view()
+        assert view is not None
+        return view
+
+    def _selling(self) -> Selling:
         selling = self._trading.selling if self._trading else None
         if selling is None:
             raise InvalidRequest(
                 "this node sells nothing", code="not_a_provider", fix="start it with 'cfab up --provide'"
             )
-        for machine in selling.machines:
-            machine.draining = draining
-        selling.poster.changed()
-        view = self._provider_view()
-        assert view is not None
-        return view
+        return selling
 
     def _provider_view(self) -> Json | None:
         selling = self._trading.selling if self._trading else None

@@ -9,6 +9,7 @@ import click
 from market.errors import InvalidRequest
 from node.cli.node_access import connect
 from node.cli.options import Command, Group, current_session
+from node.cli.prices import price, set_price
 from node.cli.status import provider_line
 from node.cli.story import amount
 from node.cli.terminal import short, table
@@ -16,7 +17,11 @@ from node.cli.terminal import short, table
 
 @click.group(cls=Group)
 def provider() -> None:
-    """Pause, resume and watch this machine's offer."""
+    """Pause, resume, price and watch this machine's offer."""
+
+
+provider.add_command(price)
+provider.add_command(set_price)
 
 
 @provider.command(cls=Command)

@@ -9,6 +9,7 @@ from node.control_shapes import (
     JobView,
     LaneExit,
     OfferView,
+    PriceView,
     ProviderView,
     ReceiptView,
     StatusView,
@@ -133,6 +134,70 @@ class VerifiedAward(TypedDict, total=False):
     by_word: int
 
 
+class MarketQuartiles(TypedDict):
+    """What other providers ask for this model, each counted once with its cheapest."""
+
+    low: PriceView
+    median: PriceView
+    high: PriceView
+
+
+class PriceAdvice(TypedDict):
+    """What a machine costs and what its like is sold for. ``providers`` is how many others sell it, ``cheaper`` how
+    many of them ask less than ``price``, the node's own. What is not known is null."""
+
+    gpu: str
+    machine: str | None
+    floor: PriceView | None
+    market: MarketQuartiles | None
+    providers: int
+    price: PriceView | None
+    cheaper: int | None
+    suggested: PriceView | None
+
+
+class SimulatedRun(TypedDict):
+    """One run of a simulated market. ``rivals`` is the share of rivals' bids heard of, null for bids decided alone.
+
+    ``could`` of the ``bids`` fitted a free machine as their epoch began; of these ``served`` is the share that got one
+    and ``missed`` the share that got none although one was left. ``first_try`` and ``tries`` are of the served.
+    ``welfare`` is cap less price in nanotokens per second, ``in_turn`` the same had they come one after the other,
+    ``of_in_turn`` the one by the other, and ``of_best`` at least its share of the best possible. ``premium`` is price
+    above that of the machine each would have taken alone. ``earnings``, ``work`` and ``sizes`` are Jain's index of
+    income and use per slot by provider, and of ``served_by_size``.
+    """
+
+    rivals: float | None
+    bids: int
+    could: int
+    served: float
+    first_try: float
+    tries: float
+    missed: float
+    served_by_size: dict[str, float]
+    welfare: int
+    in_turn: int
+    of_in_turn: float
+    of_best: float
+    premium: float
+    earnings: float
+    work: float
+    sizes: float
+
+
+class SimulatedMarket(TypedDict):
+    """What was simulated, and each run of it."""
+
+    seed: int
+    nodes: int
+    bids: int
+    per_epoch: int
+    requesters: int
+    load: float
+    strategy: str
+    runs: list[SimulatedRun]
+
+
 class Lines(TypedDict):
     """A stand-in: events of a job, one object per line (see *Events*), with :class:`LogLine` between them."""
 
@@ -156,9 +221,12 @@ PRINTED: dict[str, tuple[object, str]] = {
     "history": (list[HistoryBar], "newest first"),
     "bids": (list[BidView], "newest first"),
     "verify-award": (VerifiedAward, ""),
+    "simulate": (SimulatedMarket, ""),
     "provider pause": (ProviderView, ""),
     "provider resume": (ProviderView, ""),
     "provider status": (ProviderView, ""),
+    "provider price": (list[PriceAdvice], "one for each machine this node sells, or for `--gpu`"),
+    "provider set-price": (ProviderView, ""),
     "wallet create": (NewWallet, ""),
     "wallet import": (NewWallet, ""),
     "wallet show": (WalletView, "without a running node: `account` only; so does `wallet` alone"),

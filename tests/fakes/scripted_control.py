@@ -11,6 +11,7 @@ from typing import Any
 import trio
 
 from market.errors import FabricError, InvalidRequest
+from market.money import parse_hourly_price
 from market.price_history import take_bars
 from node.api import serve_api
 from node.control import Check, JobView, Json, LogPiece, OfferView, ReceiptView, WalletView, money, price_view, rfc3339
@@ -285,6 +286,11 @@ class ScriptedControl:
         self._try("provider_resume")
         self.calls.append("resume")
         return self._provider()
+
+    async def provider_price(self, price: str, machine: str = "") -> Json:
+        self._try("provider_price")
+        self.calls.append(f"price {price} {machine}".strip())
+        return {**self._provider(), "price": price_view(parse_hourly_price(price))}
 
     async def shutdown(self) -> None:
         self._try("shutdown")

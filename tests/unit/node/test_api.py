@@ -122,6 +122,14 @@ async def test_verbs_reach_the_node(client: httpx.AsyncClient, control: Scripted
     assert control.calls == ["cancel", "pause", "resume", "exit 0x03", "shutdown"]
 
 
+async def test_a_price_reaches_the_node_as_it_was_sent(client: httpx.AsyncClient, control: ScriptedControl) -> None:
+    for body in ({"price": "0.32/h"}, {"price": "0.32/h", "machine": "m1"}):
+        assert (await client.post("/v1/provider/price", json=body)).json()["price"]["hourly"] == "0.3200/h"
+    assert control.calls == ["price 0.32/h", "price 0.32/h m1"]
+    for bad in ({}, {"price": 1}, {"price": "0.32/h", "machine": 5}, {"price": "0.32"}):
+        assert (await client.post("/v1/provider/price", json=bad)).status_code == 400
+
+
 async def test_submitted_request_arrives_as_it_was_sent(client: httpx.AsyncClient, control: ScriptedControl) -> None:
     answer = await client.post("/v1/jobs", json=a_request(name="train"))
     assert answer.status_code == 201
@@ -137,7 +145,7 @@ async def test_submitted_request_arrives_as_it_was_sent(client: httpx.AsyncClien
         b"[]",
         json.dumps(a_request(suprise=1)).encode(),
         json.dumps(a_request(max_price=-1)).encode(),
-        json.dumps(a_request(strategy="balanced")).encode(),
+        json.dumps(a_request(strategy="zzz")).encode(),
         json.dumps(a_request(inputs=[{"source": "relative", "target": "/work/a"}])).encode(),
         json.dumps(a_request(inputs=[{"source": "/a", "target": "/work/../etc"}])).encode(),
     ],

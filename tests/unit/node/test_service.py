@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from market.errors import FabricError, InvalidRequest
+from market.money import amount_due
 from node.config import ChainConfig, NodeConfig
 from node.control import TERMINAL_EVENTS
 from node.job_file.request import JobRequest
@@ -261,11 +262,41 @@ def test_a_paused_provider_offers_nothing_and_finishes_what_it_has():
     visit(ask)
 
 
-def test_only_a_provider_can_be_paused():
+def test_only_a_provider_can_be_paused_or_priced():
     async def ask(buyer: NodeService, _seller: NodeService, _market: Marketplace) -> None:
+        for verb in (buyer.provider_pause(), buyer.provider_price("0.32/h")):
+            with pytest.raises(InvalidRequest) as refused:
+                await verb
+            assert refused.value.code == "not_a_provider"
+
+    visit(ask)
+
+
+def test_a_new_price_is_on_the_market_at_once_and_the_job_that_runs_keeps_its_own():
+    async def ask(buyer: NodeService, seller: NodeService, _market: Marketplace) -> None:
+        job = await submit(buyer)
+        await until(buyer, job, "running")
+        view = await seller.provider_price("0.72/h", "m0")
+        assert view["price"]["nano_per_gpu_second"] == 200_000
+        await trio.sleep(2)
+        assert (await buyer.offers({}))[0]["price"]["nano_per_gpu_second"] == 200_000
+        done = await until(buyer, job, "succeeded")
+        assert done["price"]["nano_per_gpu_second"] == PRICE
+        assert done["spent"]["units"] == amount_due(PRICE, 20_000)
+
+    visit(ask)
+
+
+@pytest.mark.parametrize(
+    ("price", "machine", "code"), [("0.72", "", "price_unit"), ("-1/h", "", "bad_price"), ("0.72/h", "m9", "not_found")]
+)
+def test_a_price_that_cannot_be_asked_changes_nothing(price: str, machine: str, code: str):
+    async def ask(_buyer: NodeService, seller: NodeService, _market: Marketplace) -> None:
         with pytest.raises(InvalidRequest) as refused:
-            await buyer.provider_pause()
-        assert refused.value.code == "not_a_provider"
+            await seller.provider_price(price, machine)
+        assert refused.value.code == code
+        view: Any = (await seller.status())["provider"]
+        assert view["price"]["nano_per_gpu_second"] == PRICE
 
     visit(ask)
 
