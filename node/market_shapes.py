@@ -65,3 +65,28 @@ class HistoryBar(TypedDict):
     median: PriceView
     dearest: PriceView
     evidence: list[str]
+
+
+class OfferRef(TypedDict):
+    """An offer that a peer does not show as it is: the version that others show, and the peer's own, null for none."""
+
+    provider: str
+    machine: str
+    version: int
+    shown: int | None
+
+
+class PeerReport(TypedDict):
+    """What one peer did when it was asked with ``--light``. ``offers`` counts what it showed; ``complete`` is false when
+    it did not show everything. ``hides`` and ``stale`` name at most 100 offers that it did not show, or showed in an
+    older version or after their end; ``forges`` counts records that nobody signed like that, by code."""
+
+    peer: str
+    peer_id: str
+    addresses: list[str]
+    answered: bool
+    complete: bool
+    offers: int
+    hides: list[OfferRef]
+    stale: list[OfferRef]
+    forges: dict[str, int]

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from node import views
 from node.control import Json, OfferView
 from node.history_desk import HistoryDesk
-from node.market_depth import depth_of
 from node.market_shapes import BidView, DepthView, HistoryBar
 from node.market_views import bar_view, bid_view
+from node.offer_choice import choose_depth, choose_offers
 from node.offer_intake import OfferIntake
-from node.offer_query import arrange, parse_order, parse_query
 from node.ports import Clock, Network
 from node.public_desk import PublicDesk
 
@@ -31,12 +29,11 @@ class MarketWindow:
 
     def offers(self, query: Json) -> list[OfferView]:
         """As :meth:`node.control.NodeControl.offers`."""
-        order = parse_order(str(query.get("order") or ""))
-        return arrange(self._asked_for(query), order)[: int(query.get("limit") or 1000)]
+        return choose_offers(self._views(), query)
 
     def depth(self, query: Json) -> list[DepthView]:
         """As :meth:`node.control.NodeControl.depth`."""
-        return depth_of(self._asked_for({**query, "gpu": ""}), str(query.get("gpu") or ""))
+        return choose_depth(self._views(), query)
 
     def bids(self) -> list[BidView]:
         """As :meth:`node.control.NodeControl.bids`."""
@@ -51,10 +48,6 @@ class MarketWindow:
             bar_view(bar)
             for bar in self._prices.history.bars(str(query.get("gpu") or ""), since=since, step_ms=step_ms)
         ]
-
-    def _asked_for(self, query: dict[str, Any]) -> Iterator[OfferView]:
-        asked = parse_query(str(query.get("where") or ""))
-        return (offer for offer in self._views() if views.wanted(offer, query) and asked.wants(offer))
 
     def _views(self) -> Iterator[OfferView]:
         book, rtts = self._intake.book, {peer.key: peer.rtt_us for peer in self._network.peers()}
