@@ -23,9 +23,9 @@ BAITS = 2
 MEMORY = 200
 """Outcomes that count; older ones fade, so that a provider can mend its ways."""
 
-OUR_DOING = frozenset({ExitReason.OK, ExitReason.ERROR, ExitReason.OOM, ExitReason.TIME_LIMIT, ExitReason.UNPAID})
-"""Ends that say nothing against the provider: the program's own, or that it was not paid. A cancelled job is judged by
-who cancelled it."""
+OUR_DOING = frozenset({ExitReason.OK, ExitReason.ERROR, ExitReason.OOM, ExitReason.TIME_LIMIT})
+"""Ends that say nothing against the provider: the program's own. ``UNPAID`` is not among them: a requester answers
+every report it gets, so on its side this end means that none came. A cancelled job is judged by who cancelled it."""
 _HONEST = frozenset({RefusalReason.BAD_SPEC, RefusalReason.EXPIRED, RefusalReason.NOT_ADMITTED})
 """Refusals that say something about the requester."""
 

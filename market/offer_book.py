@@ -175,6 +175,19 @@ class OfferBook:
         assert row is not None
         return row
 
+    def row_of(self, provider: bytes, machine: str) -> Row | None:
+        """The compiled offer of a machine, live or just expired; None when the book has none."""
+        entry = self._entries.get((provider, machine))
+        return entry.row if entry is not None else None
+
+    def offers_of(self, provider: bytes) -> list[Verified[Offer]]:
+        """What a provider offers, at most :data:`MAX_MACHINES_PER_PROVIDER`."""
+        return [entry.offer for entry in self._providers.get(provider, {}).values() if entry.handle is not None]
+
+    def providers(self) -> list[bytes]:
+        """Everybody with something in the book."""
+        return list(self._providers)
+
     def rows(self, now: int) -> Iterator[Row]:
         """Every live offer, compiled."""
         return (entry.row for entry in self._at if entry is not None and entry.row and entry.row.expires > now)

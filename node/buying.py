@@ -9,8 +9,10 @@ from msgspec import Struct
 from ledger.payer import Payer
 from market.errors import Unavailable
 from node.auction import Auctioneer, Purse
+from node.experience import Experience
 from node.lane_history import LaneHistory
 from node.lane_keeper import LaneKeeper
+from node.learning import learn_from_lease, learned_job_facts
 from node.offer_intake import OfferIntake
 from node.report_desk import ReportDesk
 from node.requester import RequesterDesk
@@ -29,6 +31,7 @@ class Buying(Struct, frozen=True, kw_only=True):
     files: RequesterFiles
     history: LaneHistory
     auctioneer: Auctioneer
+    experience: Experience
 
 
 async def open_buying(world: World, settings: TradingSettings, intake: OfferIntake) -> Buying:
@@ -38,7 +41,12 @@ async def open_buying(world: World, settings: TradingSettings, intake: OfferInta
     )
     await payer.load()
     files = RequesterFiles(world.folder / "jobs", world.network, world.rng)
-    auctioneer, desk = _open_desk(world, intake, payer, files)
+    experience = Experience(
+        intake.book, world.journal, world.clock, opening=partial(_opening_cost, settings, intake, payer)
+    )
+    await experience.restore()
+    files.moved = experience.moved
+    auctioneer, desk = _open_desk(world, intake, payer, files, experience)
     reports = ReportDesk(desk.boards, payer=payer, network=world.network, clock=world.clock)
     reports.register()
     lanes = LaneKeeper(
@@ -64,8 +72,24 @@ async def open_buying(world: World, settings: TradingSettings, intake: OfferInta
     )
     await desk.restore()
     return Buying(
-        desk=desk, duties=duties, payer=payer, lanes=lanes, files=files, history=history, auctioneer=auctioneer
+        desk=desk,
+        duties=duties,
+        payer=payer,
+        lanes=lanes,
+        files=files,
+        history=history,
+        auctioneer=auctioneer,
+        experience=experience,
     )
+
+
+def _opening_cost(settings: TradingSettings, intake: OfferIntake, payer: Payer, provider: bytes) -> int:
+    """What paying a provider costs in gas: nothing where a lane to it still holds money."""
+    if not settings.opening_cost:
+        return 0
+    payees = {offer.record.settlement.payee for offer in intake.book.offers_of(provider)}
+    is_open = any(lane.lane.payee in payees and lane.balance > lane.claimed for lane in payer.summary())
+    return 0 if is_open else settings.opening_cost
 
 
 async def _funds(world: World, payer: Payer) -> int | None:
@@ -78,7 +102,7 @@ async def _funds(world: World, payer: Payer) -> int | None:
 
 
 def _open_desk(
-    world: World, intake: OfferIntake, payer: Payer, files: RequesterFiles
+    world: World, intake: OfferIntake, payer: Payer, files: RequesterFiles, experience: Experience
 ) -> tuple[Auctioneer, RequesterDesk]:
     purse = Purse(
         payer=world.chain.account,
@@ -104,5 +128,7 @@ def _open_desk(
         purse=purse,
         rng=world.rng,
         funds=partial(_funds, world, payer),
+        facts=partial(learned_job_facts, experience),
+        ended=partial(learn_from_lease, experience, intake.book, files),
     )
     return auctioneer, desk

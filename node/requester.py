@@ -54,6 +54,14 @@ _FIRST_DISK_PAUSE_S = 1.0
 _LAST_DISK_PAUSE_S = 15.0
 
 
+Ended = Callable[[Job, LeaseBoard], Awaitable[None]]
+"""Told of every lease that is over, before its files are forgotten."""
+
+
+async def _unheard(job: Job, board: LeaseBoard) -> None:
+    """Nobody wants to know."""
+
+
 class RequesterDesk:
     """All jobs this node buys for.
 
@@ -75,7 +83,9 @@ class RequesterDesk:
         rng: random.Random,
         funds: Callable[[], Awaitable[int | None]],
         facts: Facts = job_facts,
+        ended: Ended = _unheard,
     ) -> None:
+        self._ended = ended
         self.jobs: dict[str, Job] = {}
         self.boards: dict[bytes, LeaseBoard] = {}
         self._journal = journal
@@ -235,5 +245,6 @@ class RequesterDesk:
 
     async def _conclude(self, job: Job, board: LeaseBoard) -> None:
         """The lease is over: say what became of the job."""
+        await self._ended(job, board)
         kind, detail = describe_outcome(board.state, job.error, cancelled=job.cancelled.is_set(), said=board.detail)
         await self.tell(job, kind, detail)

@@ -91,6 +91,10 @@ class RequesterFiles:
         self._requests.pop(board.job_id, None)
         shutil.rmtree(self._root / board.job_id / "inputs", ignore_errors=True)
 
+    def fetched_bytes(self, board: LeaseBoard) -> int:
+        """How much came back of a job's outputs, while its lease is not forgotten."""
+        return sum(one.size for one in self._fetched.get(board.lease_id, {}).values())
+
     async def send_input(self, board: LeaseBoard, index: int) -> None:
         """Send one packed input, from where the provider has it up to; wait while the provider is not ready for it.
 

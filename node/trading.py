@@ -8,10 +8,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import trio
 from msgspec import Struct
 
+from bootstrap.containment import contained
 from node.buying import Buying, open_buying
 from node.cached_images import CachedImages
 from node.machine import Machine
 from node.offer_intake import OfferIntake
+from node.round_trips import RoundTrips
 from node.selling import Selling, open_selling
 from node.surge import Surge
 from node.trading_world import TradingSettings, World
@@ -41,19 +43,24 @@ async def trading_node(
     intake.register()
     buying = await open_buying(world, settings, intake)
     selling = await open_selling(world, settings, intake, machines, engine) if machines and engine else None
+    trips = RoundTrips(world.network, providers=intake.book.providers, learned=buying.experience.round_trip)
+    trips.register()
     async with AsyncExitStack() as stack:
         nursery = await stack.enter_async_context(trio.open_nursery())
+        await stack.enter_async_context(buying.auctioneer.working())
         await stack.enter_async_context(buying.desk.working(buying.duties.perform))
         nursery.start_soon(intake.catch_up_forever)
+        nursery.start_soon(trips.measure_forever)
         if settings.close_lanes:
             nursery.start_soon(buying.lanes.sweep_forever)
-        if selling is not None:
+        if selling is not None and engine is not None:
+            images = CachedImages(engine, machines, selling.poster.changed)
+            await contained(images.refresh)  # before the first offer, or it would be posted twice
+            nursery.start_soon(images.watch_forever)
             await stack.enter_async_context(selling.desk.working(selling.duties.perform))
             nursery.start_soon(selling.guard.watch_forever)
             nursery.start_soon(selling.poster.post_forever)
             nursery.start_soon(Surge(machines, selling.poster.changed).run_forever)
-        if selling is not None and engine is not None:
-            nursery.start_soon(CachedImages(engine, machines, selling.poster.changed).watch_forever)
         yield TradingNode(intake=intake, buying=buying, selling=selling)
         if selling is not None:
             await selling.poster.withdraw()

@@ -18,7 +18,8 @@ class TradingSettings(Struct, frozen=True, kw_only=True):
     """How patient a node is. Seconds, except ``confirmations`` in blocks.
 
     ``poll_s`` is how often the chain is asked while something is awaited; ``settle_patience_s`` how long a provider
-    leaves it to the requester to close the lane; ``close_patience_s`` how long a requester asks an absent provider.
+    leaves it to the requester to close the lane; ``close_patience_s`` how long a requester asks an absent provider;
+    ``opening_cost`` what opening and settling a payment lane costs in gas, as token units.
     """
 
     poll_s: float = 2.0
@@ -27,6 +28,7 @@ class TradingSettings(Struct, frozen=True, kw_only=True):
     confirmations: int = 1
     close_lanes: bool = True
     start_block: int = 0
+    opening_cost: int = 0
 
 
 class World(Struct, frozen=True, kw_only=True):

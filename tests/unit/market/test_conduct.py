@@ -76,7 +76,7 @@ def test_a_refusal_that_is_our_own_fault_is_none_of_theirs():
 
 
 def test_leases_are_judged_by_who_ended_them():
-    kept = [ExitReason.OK, ExitReason.ERROR, ExitReason.OOM, ExitReason.TIME_LIMIT, ExitReason.UNPAID]
+    kept = [ExitReason.OK, ExitReason.ERROR, ExitReason.OOM, ExitReason.TIME_LIMIT]
     for reason in ExitReason:
         conduct = after_end(NEW, reason, by_us=False)
         assert (conduct.kept, conduct.broken) == ((1, 0) if reason in kept else (0, 1)), reason
