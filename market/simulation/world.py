@@ -75,8 +75,6 @@ def _machine(handle: int, luck: Random) -> Row:
     klass = luck.choices(range(len(CARDS)), _WEIGHTS)[0]
     card = CARDS[klass]
     region = luck.randrange(REGIONS)
-    # About 0.5 to 1.6 times the usual: a sum of four even draws, near enough to the bell of real price lists.
-    price = _nano(card.price) * (134 + sum(luck.randrange(434) for _ in range(4))) // 1000
     speed = speed_of(card.model) * luck.randrange(900, 1101) // 1000
     latency = 5 + sum(luck.randrange(60) for _ in range(3))
     taken_back = luck.randrange(5) == 0
@@ -88,7 +86,7 @@ def _machine(handle: int, luck: Random) -> Row:
         provider=handle,
         klass=klass,
         expires=FOREVER,
-        price=price,
+        price=_asking_price(card, luck),
         free=luck.choices(SIZES, (55, 18, 12, 15))[0],
         vram=card.gib * 1024,
         cpu=luck.choice((4, 8, 16, 24)) * 1000,
@@ -112,6 +110,11 @@ def _machine(handle: int, luck: Random) -> Row:
         opening=luck.choice((0, 20_000)),
         images=frozenset(luck.sample(range(1, IMAGES + 1), 3)),
     )
+
+
+def _asking_price(card: Card, luck: Random) -> int:
+    """About 0.5 to 1.6 times the usual: a sum of four even draws, near enough to the bell of real price lists."""
+    return _nano(card.price) * (134 + sum(luck.randrange(434) for _ in range(4))) // 1000
 
 
 def _job(classes: tuple[int, ...], wanted: int, going: int, weights: tuple[int, ...], luck: Random) -> Query:

@@ -33,6 +33,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "history": ("node.cli.history:history", "What a GPU model cost over the last days."),
         "bids": ("node.cli.bids:bids", "List live bids, newest first."),
         "verify-award": ("node.cli.verify_award:verify_award", "Hold the auction behind an award again."),
+        "simulate": ("node.cli.simulate:simulate", "A made-up market: who is served, when, at what price."),
         "provider": ("node.cli.provider:provider", "Pause, resume and watch this machine's offer."),
     },
     "Money": {

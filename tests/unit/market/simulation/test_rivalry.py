@@ -28,7 +28,7 @@ def a_burst(machines: int, bids: int, seed: int) -> tuple[OfferIndex, Burst]:
 
 
 def test_it_is_what_each_would_have_found_for_itself():
-    view, burst = a_burst(80, 60, seed=1)
+    view, burst = a_burst(150, 150, seed=1)
     found = wishes_among_rivals(view, burst, always)
     names = [job.tie.to_bytes(8, "big") for job in burst.bids]
     public = [overheard(job) for job in burst.bids]
@@ -36,7 +36,7 @@ def test_it_is_what_each_would_have_found_for_itself():
     for place, job in enumerate(burst.bids):
         if found[place] == burst.wishes[place]:
             continue  # few rivals, or none that matter
-        rivals = [(names[other], public[other]) for other in range(60) if other != place]
+        rivals = [(names[other], public[other]) for other in range(150) if other != place]
         left = [handle for _, handle in replay(view, job, names[place], rivals, MAX_SHORTLIST)]
         assert found[place] == list(dict.fromkeys(left + burst.wishes[place]))
         compared += 1
