@@ -45,7 +45,6 @@ def build_request(report: Report, *, default_name: str, folder: Path) -> JobRequ
         return None
     values = report.values
     gpu: GpuAsk = values.get("resources.gpu", GpuAsk())
-    pace: Pace | None = values.get("expected_duration")
     price, total = _limits(values, gpu.count)
     request = JobRequest(
         name=values.get("name") or _name(default_name or values["image"]),
@@ -59,11 +58,7 @@ def build_request(report: Report, *, default_name: str, folder: Path) -> JobRequ
         outputs=outputs,
         allow=values.get("providers.allow", ()),
         deny=values.get("providers.deny", ()),
-        max_rtt_us=values.get("providers.max_rtt", 0),
-        work_ms=pace.ms if pace else 0,
-        work_speed=work_speed(pace, gpu) if pace else REFERENCE,
-        image_mib=values.get("image_size", 0),
-        waiting=values.get("waiting_cost"),
+        **_private(values, gpu),
     )
     try:
         return JobRequest.from_json(request.to_json())
@@ -71,6 +66,18 @@ def build_request(report: Report, *, default_name: str, folder: Path) -> JobRequ
         # A bound of the wire format that no single key is to blame for.
         report.add(error.code, "", report.marks["image"], error.message, error.fix)
         return None
+
+
+def _private(values: dict[str, Any], gpu: GpuAsk) -> dict[str, Any]:
+    """What is wanted or known of the job and never leaves this node."""
+    pace: Pace | None = values.get("expected_duration")
+    return {
+        "max_rtt_us": values.get("providers.max_rtt", 0),
+        "work_ms": pace.ms if pace else 0,
+        "work_speed": work_speed(pace, gpu) if pace else REFERENCE,
+        "image_mib": values.get("image_size", 0),
+        "waiting": values.get("waiting_cost"),
+    }
 
 
 def _spec(values: dict[str, Any], gpu: GpuAsk, outputs: tuple[str, ...]) -> JobSpec:
