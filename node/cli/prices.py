@@ -125,7 +125,8 @@ def _print(advice: dict[str, Any], why: str) -> None:
         low, median, high = (advice["market"][name]["hourly"] for name in ("low", "median", "high"))
         print(f"  {'market':<10} {low} · {median} · {high}   quartiles of {others}")
     else:
-        print(f"  {'market':<10} {'-':<10} nobody else sells this model now")
+        nobody = "nobody else" if advice["machine"] else "nobody"
+        print(f"  {'market':<10} {'-':<10} {nobody} sells this model now")
     if advice["price"]:
         cheaper = f"{advice['cheaper']} of {others} ask less" if advice["market"] else ""
         loss = "below the floor: every job is a loss" if _is_loss(advice) else ""
