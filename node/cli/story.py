@@ -30,6 +30,11 @@ _RULE_WORDS = {
     "deny": "on the deny list",
     "runtime": "without the runtime",
     "cuda": "with an older CUDA",
+    "driver": "with an older driver",
+    "jurisdiction": "under another law",
+    "interruption": "that may be taken back too soon",
+    "rtt": "too far away, or not timed yet",
+    "terms": "with terms nobody should trade on",
 }
 _WAITING = {
     "queued": "looking at offers",

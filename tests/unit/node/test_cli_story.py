@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from market.feasibility import RULES
 from market.money import parse_hourly_price
 from node.cli.progress import render
 from node.cli.story import Line, Story, amount
@@ -38,6 +39,13 @@ def test_matching_names_how_many_fail_each_rule_and_who_is_chosen() -> None:
     assert lines[0].text == "5 offers · 4 too dear · 1 match"
     assert "abababab" in lines[2].text
     assert "RTX4090 (simulated)" in lines[2].text
+
+
+@pytest.mark.parametrize("rule", [name for name, _ in RULES])
+def test_every_rule_has_words_of_its_own(rule: str) -> None:
+    _, lines = told([{**MATCHING, "rejected": [{"rule": rule, "fails": 4, "only": 4}]}])
+    assert f"fail {rule}" not in lines[0].text
+    assert lines[0].text.startswith("5 offers · 4 ")
 
 
 def test_no_match_shows_a_change_that_really_matches_when_typed_in() -> None:
