@@ -157,7 +157,10 @@ def _charts(runs: list[tuple[float | None, Account]]) -> list[Chart]:
         return Chart(title, tuple(Bar(_name(share), value(one), f"{value(one):.1%}") for share, one in runs))
 
     last_share, last = runs[-1]
-    sizes = tuple(Bar(f"{size} slot{'s' * (size > 1)}", part, f"{part:.1%}") for size, part in last.served_by_size.items())
+    sizes = tuple(
+        Bar("1 slot" if size == 1 else f"{size} slots", part, f"{part:.1%}")
+        for size, part in last.served_by_size.items()
+    )
     return [
         chart("Got the first provider asked, of those served", lambda one: one.first_try),
         chart("Served, of those that could be", lambda one: one.served),
