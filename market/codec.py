@@ -7,7 +7,7 @@ extension types, trailing bytes. The check is the encoding itself: what was read
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, TypeVar
 
@@ -86,9 +86,15 @@ def unpack_record(raw: bytes, kind: type[R], *, limit: int = MAX_RECORD) -> R:
     Raises:
         PeerFault: as :func:`unpack`, or a field is missing, mistyped or out of range.
     """
-    _check_size(raw, limit)
-    if (record := _read_exactly(raw, kind)) is not None:
-        return record
+    if type(raw) is bytes and len(raw) <= limit and (decode := _typed_decoder(kind)) is not None:
+        try:
+            record: R = decode(raw)
+            if _ENCODE(record) == raw:
+                # The very bytes that we would write for it: that proves the form, and is quick.
+                return record
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            pass
+    # A fault, or a record of an older or newer peer, with fields we lack or lacking fields we have.
     value = unpack(raw, limit=limit)
     try:
         # Without builtin_types a base64 text would also pass for bytes: one record would have two encodings.
@@ -97,26 +103,10 @@ def unpack_record(raw: bytes, kind: type[R], *, limit: int = MAX_RECORD) -> R:
         raise PeerFault(f"not a {kind.__name__}: {error}", code="bad_field") from None
 
 
-def _read_exactly(raw: bytes, kind: type[R]) -> R | None:
-    """The record, if these are the very bytes that we would write for it. That proves the form and is quick.
-
-    A record of an older or newer peer, with fields we lack or lacking fields we have, is not read here, and neither
-    is one with a fault: the plain way tells them apart.
-    """
-    decoder = _typed_decoder(kind)
-    if decoder is None:
-        return None
-    try:
-        record = decoder.decode(raw)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return None
-    return record if _ENCODE(record) == raw else None
-
-
 @cache
-def _typed_decoder(kind: type[R]) -> msgspec.msgpack.Decoder[R] | None:
-    """A decoder for records that can hold only what signed data may; None for others, such as journal entries."""
-    return msgspec.msgpack.Decoder(kind) if _holds_plain(inspect.type_info(kind), 0) else None
+def _typed_decoder(kind: type[R]) -> Callable[[bytes], R] | None:
+    """Decodes records that can hold only what signed data may; None for other kinds."""
+    return msgspec.msgpack.Decoder(kind).decode if _holds_plain(inspect.type_info(kind), 0) else None
 
 
 def _holds_plain(kind: inspect.Type, depth: int) -> bool:

@@ -51,7 +51,7 @@ class Verified(Generic[R]):
             raise TypeError("only sign() and verify() make a Verified record")
         self.record: R = record
         self.signer = signer
-        self.id = digest(body)
+        self.id = hashlib.blake2b(body, digest_size=32).digest()
         self.raw = raw
 
     def __eq__(self, other: object) -> bool:

@@ -52,6 +52,11 @@ class VerifiedRecords(Generic[R]):
     def __contains__(self, raw: bytes) -> bool:
         return raw in self._records
 
+    def unknown(self, envelopes: list[bytes]) -> int:
+        """How many different ones of these were not verified before."""
+        different = set(envelopes)
+        return len(different) - sum(map(self._records.__contains__, different))
+
     def verify(self, raw: bytes) -> Verified[R]:
         """The record in these bytes.
 
@@ -104,8 +109,7 @@ def judge_records(
     pass what is one skew ahead of its own: up to three skews ahead of ours the fault may be ours, and to reject would
     punish one honest node for the clock of another. What has expired is never a fault: it may have been under way.
     """
-    new = sum(raw not in verified for raw in dict.fromkeys(envelopes))
-    if new and not afford(new):
+    if (new := verified.unknown(envelopes)) and not afford(new):
         return Judged(verdict=Verdict.POSTPONE, reason="too_many_records")
     live: list[Verified[R]] = []
     reason = "expired"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import TypeVar
@@ -56,7 +55,7 @@ class OfferIntake:
         self._verified_offers, self._verified_bids = VerifiedRecords(Offer), VerifiedRecords(Bid)
         self._budgets = PeerBudgets()
         self._addresses = Bucket(ADDRESS_RATE, 0.0)
-        self._change = trio.Event()
+        self._change: trio.Event | None = None
         self._sync = BookSync(
             network, clock, self.book, judge=self._judge_shown, take=self._take_from, budgets=self._budgets
         )
@@ -82,6 +81,8 @@ class OfferIntake:
 
     async def wait_change(self) -> None:
         """Return when an offer was added or replaced after this call began."""
+        if self._change is None:
+            self._change = trio.Event()
         await self._change.wait()
 
     async def catch_up_forever(self) -> None:
@@ -101,8 +102,9 @@ class OfferIntake:
         if record.addresses and self._addresses.take(now / 1000):
             self._network.learn(record.provider, record.addresses)
         self._on_offer(offer)
-        self._change.set()
-        self._change = trio.Event()
+        if self._change is not None:
+            self._change.set()
+            self._change = None
 
     def _judge(self, message: bytes, verified: VerifiedRecords[R], forwarder: bytes) -> Judged[R]:
         afford = self._afford(forwarder, RECORD_RATE)
@@ -125,13 +127,13 @@ class OfferIntake:
         if judged.verdict is not Verdict.ACCEPT:
             return judged.verdict
         # The records are kept for delivery: checking the signatures a second time would double the cost of gossip.
-        self._judged[_fingerprint(message)] = judged.records
+        self._judged[message] = judged.records
         while len(self._judged) > _JUDGED_KEPT:
             self._judged.popitem(last=False)
         return Verdict.ACCEPT
 
     def _deliver_offers(self, forwarder: bytes, message: bytes) -> None:
-        for offer in self._judged.pop(_fingerprint(message), ()):
+        for offer in self._judged.pop(message, ()):
             self.take(offer, source=forwarder)
 
     def _judge_bids(self, forwarder: bytes, message: bytes) -> Verdict:
@@ -151,7 +153,3 @@ class OfferIntake:
             if oldest.record.expires_at > now:
                 break
             self.bids_heard.popitem(last=False)
-
-
-def _fingerprint(message: bytes) -> bytes:
-    return hashlib.blake2b(message, digest_size=16).digest()
