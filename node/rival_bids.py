@@ -1,0 +1,78 @@
+"""The bids that compete with one of ours: which are still open, whether there are many, and when all were heard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+
+import trio
+
+from market.ask import Ask
+from market.offer_row import Row
+from market.records import Bid
+from market.rivals import FEW, MAX_RIVALS, compile_rivals, touching
+from market.signing import Verified
+from node import wire
+from node.offer_intake import OfferIntake
+from node.ports import Clock
+
+QUIET_S = 0.25
+"""When nothing new was heard for so long, the bids of a burst have arrived."""
+SETTLE_MOST_S = 1.5
+"""In a market that is never quiet, a bid waits no longer than this."""
+
+
+class RivalBids:
+    """Reads what was heard, and remembers which bids of this node are in an auction now."""
+
+    def __init__(self, intake: OfferIntake, clock: Clock) -> None:
+        self._intake = intake
+        self._clock = clock
+        self._ours: dict[bytes, Verified[Bid]] = {}
+
+    @contextmanager
+    def bidding(self, bid: Verified[Bid]) -> Iterator[None]:
+        """Our other auctions count this bid as a rival while the block runs."""
+        self._ours[bid.id] = bid
+        try:
+            yield
+        finally:
+            del self._ours[bid.id]
+
+    def still_open(self, *, but: Verified[Bid]) -> list[Verified[Bid]]:
+        """The bids that may still take slots, ``but`` one: of each job the newest, and none that an offer names as
+        granted. Of too many, those heard last."""
+        granted = {name for offer in self._intake.book.live(self._clock.now_ms()) for name in offer.record.granted}
+        newest: dict[tuple[bytes, bytes], Verified[Bid]] = {}
+        for bid in self._recent():
+            job = (bid.record.requester, bid.record.spec_hash)
+            known = newest.pop(job, bid)
+            newest[job] = max(bid, known, key=lambda one: (one.record.issued_at, one.id))
+        found = [bid for bid in newest.values() if bid.record.bid_id[:8] not in granted and bid.id != but.id]
+        return found[-MAX_RIVALS:]
+
+    def are_many(self, ask: Ask, rows: Sequence[Row]) -> bool:
+        """Whether more bids than a few were made lately for what this one is for. Those granted since count too: who
+        comes in the middle of a burst must wait for its end."""
+        found, now = 0, self._clock.now_ms()
+        for bid in reversed(self._recent()):
+            found += touching(rows, compile_rivals(self._intake.book, ask, [bid], now))
+            if found > FEW:
+                return True
+        return False
+
+    async def settle(self) -> None:
+        """Wait until the bids of this moment have been heard."""
+        with trio.move_on_after(SETTLE_MOST_S):
+            last = None
+            while last != (last := self._last_heard()):
+                await trio.sleep(QUIET_S)
+
+    def _recent(self) -> list[Verified[Bid]]:
+        now = self._clock.now_ms()
+        everybody = chain(self._intake.bids_heard.values(), self._ours.values())
+        return [bid for bid in everybody if abs(now - bid.record.issued_at) < wire.RIVAL_MS]
+
+    def _last_heard(self) -> bytes:
+        return next(reversed(self._intake.bids_heard), b"")
