@@ -80,7 +80,8 @@ class ProviderSearch:
     async def find(self, job: Job) -> bool:
         """Wait until somebody signs; False when the job was cancelled or nobody did in time, which is then told."""
         if not job.cancelled.is_set():
-            with self._queue.place(job.waiting, partial(self._fitting, job)) as job.place:
+            slots = job.spec.requirements.slots
+            with self._queue.place(job.waiting, partial(self._fitting, job), slots=slots) as job.place:
                 while await job.place.turn(self._until(job)):
                     outcome = await self._auction(job)
                     if outcome.lease is not None:
@@ -135,13 +136,13 @@ class ProviderSearch:
     def _ask(self, request: JobRequest, spec: JobSpec) -> Ask:
         return ask_of_request(request, self._facts(request, spec), self._purse)
 
-    def _fitting(self, job: Job) -> frozenset[object]:
-        """What there is to try. An offer that is only said again, with a later time, is the same."""
+    def _fitting(self, job: Job) -> dict[Any, int]:
+        """What there is to try, and how much of it. An offer that is only said again, with a new date, is the same."""
         found = shortlist(self._intake.book, self._ask(job.request, job.spec), now=self._clock.now_ms())
-        return frozenset(
-            (match.offer.record.provider, match.offer.record.machine, match.row.price, match.row.free)
+        return {
+            (match.offer.record.provider, match.offer.record.machine, match.row.price, match.row.free): match.row.free
             for match in found.matches
-        )
+        }
 
     def _until(self, job: Job) -> float:
         return trio.current_time() + (job.deadline - self._clock.now_ms()) / 1000

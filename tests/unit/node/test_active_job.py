@@ -46,7 +46,7 @@ async def test_the_bell_rings_for_what_comes_later():
 
 async def test_cancelling_leaves_the_line(autojump_clock: MockClock):
     job, queue = a_job(), JobQueue(SimulatedClock(), random.Random(1))
-    with queue.place(job.waiting, frozenset) as job.place:
+    with queue.place(job.waiting, dict) as job.place:
         job.cancel()
         with trio.fail_after(1):
             assert not await job.place.turn(float("inf"))

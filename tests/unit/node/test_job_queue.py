@@ -31,11 +31,11 @@ class Line:
         self.taken: set[object] = set()
         self._submitted = 0
 
-    def join(self, *, length: int = MINUTE, until: float = float("inf"), works: bool = True) -> int:
+    def join(self, *, length: int = MINUTE, until: float = float("inf"), works: bool = True, slots: int = 1) -> int:
         """Put one more job in the line; with ``works`` a turn takes one of the offers away and ends the job."""
         number, self._submitted = self._submitted, self._submitted + 1
         job = Waiting(number=number, since=self.clock.now_ms(), length=length)
-        self.nursery.start_soon(self._wait, job, until, works)
+        self.nursery.start_soon(self._wait, job, until, works, slots)
         return number
 
     def post(self, *offers: object) -> None:
@@ -45,12 +45,12 @@ class Line:
     def order(self) -> list[int]:
         return [number for number, _ in self.turns]
 
-    def _fitting(self) -> frozenset[object]:
+    def _fitting(self) -> dict[object, int]:
         self.looks += 1
-        return self.offers
+        return dict.fromkeys(self.offers, 1)
 
-    async def _wait(self, job: Waiting, until: float, works: bool) -> None:
-        with self.queue.place(job, self._fitting) as place:
+    async def _wait(self, job: Waiting, until: float, works: bool, slots: int) -> None:
+        with self.queue.place(job, self._fitting, slots=slots) as place:
             self.place = place
             while await place.turn(until):
                 self.turns.append((job.number, trio.current_time()))
@@ -121,23 +121,71 @@ async def test_one_offer_goes_to_the_job_whose_turn_it_is(autojump_clock: MockCl
         assert list(line.ended) == [1, 2, 0]
 
 
-async def test_turns_are_given_one_after_the_other(autojump_clock: MockClock):
+async def test_where_there_is_enough_for_all_nobody_waits_for_another(autojump_clock: MockClock):
     async with a_line("a", "b", "c") as line:
         line.takes_s = 0.5
         for _ in range(3):
             line.join()
         await trio.sleep(5)
+        assert len({at for _, at in line.turns}) == 1
+        assert len(line.turns) == 3
+
+
+async def test_where_there_is_not_turns_are_given_one_after_the_other(autojump_clock: MockClock):
+    async with a_line("only") as line:
+        line.takes_s = 0.5
+        for _ in range(3):
+            line.join(works=False)
+            await trio.sleep(0.01)
+        await trio.sleep(1.3)
         times = [at for _, at in line.turns]
-        assert [later - times[0] for later in times] == [0, 0.5, 1.0]
+        assert line.order() == [0, 1, 2]
+        assert [round(later - times[0], 3) for later in times] == [0, 0.5, 1.0]
+
+
+async def test_who_finds_nothing_left_waits_for_nobody(autojump_clock: MockClock):
+    async with a_line("only") as line:
+        line.takes_s = 0.5
+        for _ in range(3):
+            line.join()
+            await trio.sleep(0.01)
+        await trio.sleep(5)
+        times = [at for _, at in line.turns]
+        assert [round(later - times[0], 3) for later in times] == [0, 0.5, 0.5]
 
 
 async def test_a_slow_turn_does_not_hold_up_the_line_for_long(autojump_clock: MockClock):
-    async with a_line("a", "b") as line:
+    async with a_line("only") as line:
         line.takes_s = 40
+        for _ in range(3):
+            line.join()
+            await trio.sleep(0.01)
+        await trio.sleep(0.9)
+        assert line.order() == [0]
+        await trio.sleep(2)
+        assert line.order() == [0, 1, 2]
+
+
+async def test_a_job_that_takes_more_leaves_less_for_the_next(autojump_clock: MockClock):
+    async with a_line("a", "b", "c") as line:
+        line.takes_s = 0.5
+        line.join(slots=2)
+        await trio.sleep(0.01)
+        line.join(slots=1)
+        await trio.sleep(0.01)
+        line.join(slots=1)
+        await trio.sleep(0.1)
+        assert line.order() == [0, 1], "three free slots are enough for two and one"
+
+
+async def test_who_wants_something_else_does_not_wait(autojump_clock: MockClock):
+    async with a_line("a") as line:
+        line.takes_s = 0.5
         line.join()
         await trio.sleep(0.01)
+        line.offers = frozenset({"b"})
         line.join()
-        await trio.sleep(2)
+        await trio.sleep(0.01)
         assert line.order() == [0, 1]
 
 
