@@ -99,7 +99,7 @@ class OfferView(TypedDict, total=False):
 
     ``speed`` (1000 is one A100) and ``net_mbps`` are the owner's word, 0 when it gives none. ``reputation`` (permille)
     and ``rtt_ms`` (null when not measured) are what this node itself knows of the provider. ``seen_by`` is there with
-    ``--light`` only: how many of the peers asked show this version.
+    ``--light`` only: how many of the peers asked show this machine.
     """
 
     offer: str

@@ -51,7 +51,7 @@ class Report:
 
 
 class Sighting:
-    """A live offer, and how many of the peers that answered show it in this version."""
+    """A live offer, and how many of the peers that answered show its machine for sale."""
 
     __slots__ = ("offer", "seen_by")
 
@@ -219,5 +219,5 @@ class LightClient:
 
 def _sightings(statements: Iterable[Statement]) -> list[Sighting]:
     heard = list(statements)
-    seen = Counter(offer.id for statement in heard for offer in statement.shown.values())
-    return [Sighting(offer, seen[offer.id]) for offer in newest(heard).values() if not offer.record.withdrawn]
+    seen = Counter(name for one in heard for name, offer in one.shown.items() if not offer.record.withdrawn)
+    return [Sighting(offer, seen[name]) for name, offer in newest(heard).items() if not offer.record.withdrawn]

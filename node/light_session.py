@@ -12,18 +12,24 @@ from typing import Any, TypeVar
 
 import trio
 from msgspec import Struct
+from msgspec.structs import replace
 
 from market.errors import FabricError
 from node.control import Json, OfferView
 from node.history_desk import HistoryRequest
+from node.job_file.facts import job_facts
+from node.job_file.request import JobRequest
+from node.job_packing import measure_inputs
 from node.libp2p_network import open_libp2p_network
 from node.light_client import LightClient, Report
+from node.light_plan import light_plan
 from node.light_views import report_view, sighting_views
 from node.market_shapes import PeerReport
 from node.market_views import bar_view, bid_view
 from node.offer_choice import check_choice, choose_depth, choose_offers
 from node.ports import Clock, Network
 from node.system_clock import SystemClock
+from node.what_if import what_if
 
 T = TypeVar("T")
 
@@ -46,8 +52,11 @@ class LightSession(Struct, frozen=True):
     async def offers(self) -> tuple[list[OfferView], Look]:
         """All live offers as data, and the rest of what there is to say."""
         sightings, reports = await self.client.offers()
-        rtts = {peer.key: peer.rtt_us for peer in self.network.peers()}
-        return sighting_views(sightings, rtts), self.look(None, reports)
+        return sighting_views(sightings, self.rtts()), self.look(None, reports)
+
+    def rtts(self) -> dict[bytes, int]:
+        """Measured round trips to the peers asked, microseconds."""
+        return {peer.key: peer.rtt_us for peer in self.network.peers() if peer.rtt_us}
 
     def look(self, data: Any, reports: list[Report]) -> Look:
         """What was seen, with what the peers did."""
@@ -67,6 +76,24 @@ def look_at_market(introducers: tuple[str, ...], what: str, query: Json) -> Look
     """
     check_choice(query)
     return on_the_network(introducers, partial(_SEE[what], query=query))
+
+
+def ask_what_if(introducers: tuple[str, ...], request: JobRequest) -> Look:
+    """What a job would meet on the market now: a :class:`~node.what_if_shapes.WhatIfView`.
+
+    Raises:
+        InvalidRequest: an input is not there, or a wrong address.
+        Unavailable: ``no_peers``, nobody answered.
+    """
+
+    async def ask(session: LightSession) -> Look:
+        spec = replace(request.spec, inputs=await measure_inputs(request))
+        sightings, reports = await session.client.offers()
+        offers = [sighting.offer for sighting in sightings]
+        plan = light_plan(request, job_facts(request, spec), offers, session.rtts(), now=session.clock.now_ms())
+        return session.look(what_if(plan), reports)
+
+    return on_the_network(introducers, ask)
 
 
 def on_the_network(introducers: tuple[str, ...], act: Callable[[LightSession], Awaitable[T]]) -> T:

@@ -16,6 +16,7 @@ from node.cli.terminal import mark, safe, short
 
 if TYPE_CHECKING:
     from node.cli.options import Session
+    from node.job_file import JobRequest
     from node.light_session import Look
 
 
@@ -32,6 +33,19 @@ def ask_peers(session: Session, what: str, query: dict[str, Any]) -> Seen:
     return Seen(what, look.data, [dict(peer) for peer in look.peers])
 
 
+def ask_peers_what_if(session: Session, request: JobRequest) -> Seen:
+    """What a job would meet, by the offers that public peers show.
+
+    Raises:
+        FabricError: as :func:`ask_peers`, or an input of the job is not there.
+    """
+    from node.light_session import ask_what_if
+
+    look: Look = ask_what_if(introducers_of(session), request)
+    tell_of_clock(look)
+    return Seen("whatif", look.data, [dict(peer) for peer in look.peers])
+
+
 def introducers_of(session: Session) -> tuple[str, ...]:
     """The peers to begin with: those of ``--join``, else of ``CFAB_NODE_INTRODUCERS``, else of the config file, if
     there is one. Also quietens the libraries, whose warnings are not about what the user asked for.
@@ -41,7 +55,7 @@ def introducers_of(session: Session) -> tuple[str, ...]:
         ConfigError: the config cannot be read.
     """
     if not session.debug:
-        logging.disable(logging.CRITICAL)
+        logging.getLogger().addHandler(logging.NullHandler())  # without any, warnings would go to stderr
     if session.join:
         return session.join
     from node.config import load_config
