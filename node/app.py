@@ -26,16 +26,14 @@ from market.records import Settlement
 from market.signing import Signer
 from node.api import serve_api
 from node.config import ChainConfig, NodeConfig
-from node.history_desk import HistoryDesk
 from node.home import HISTORY_FILE, JOURNAL_FILE, NODE_KEY_FILE, SESSION_KEY_FILE, WALLET_FILE, ensure_home
 from node.libp2p_network import open_libp2p_network
 from node.machine import Machine
 from node.machine_setup import machine_classes
-from node.market_window import MarketWindow
+from node.market_window import open_window
 from node.offer_intake import OfferIntake
 from node.peer_exchange import PeerExchange
 from node.ports import Network
-from node.public_desk import PublicDesk
 from node.service import NodeService
 from node.system_clock import SystemClock
 from node.trading import TradingNode, TradingSettings, World, trading_node
@@ -112,15 +110,12 @@ async def _serve(config: NodeConfig, password: str, stop: trio.Event) -> None:
             )
             trading = await stack.enter_async_context(_open_trading(config, config.chain, world))
         intake = trading.intake if trading else _listen_only(network, clock)
-        prices = HistoryDesk(network, clock, intake.book.live, path=config.home / HISTORY_FILE)
-        bids = PublicDesk(network, clock, intake.bids_heard.values)
-        prices.register()
-        bids.register()
+        market = open_window(network, clock, intake, history_file=config.home / HISTORY_FILE)
         service = NodeService(
             config,
             network=network,
             intake=intake,
-            market=MarketWindow(network, clock, intake, bids=bids, prices=prices),
+            market=market,
             clock=clock,
             journal=journal,
             world=world,
@@ -129,7 +124,7 @@ async def _serve(config: NodeConfig, password: str, stop: trio.Event) -> None:
         )
         tasks = await stack.enter_async_context(trio.open_nursery())
         tasks.start_soon(exchange.exchange_forever)
-        tasks.start_soon(prices.keep_forever)
+        tasks.start_soon(market.keep_history_forever)
         if trading is None:
             tasks.start_soon(intake.catch_up_forever)
         await tasks.start(serve_api, service, config.api_socket)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from node import views
 from node.control import Json, OfferView
@@ -13,6 +14,19 @@ from node.offer_choice import choose_depth, choose_offers
 from node.offer_intake import OfferIntake
 from node.ports import Clock, Network
 from node.public_desk import PublicDesk
+
+
+def open_window(network: Network, clock: Clock, intake: OfferIntake, *, history_file: Path | None) -> MarketWindow:
+    """The window of a node. From now on it shows peers what it sees, too.
+
+    Args:
+        history_file: where prices are kept over restarts, None to forget them.
+    """
+    prices = HistoryDesk(network, clock, intake.book.live, path=history_file)
+    bids = PublicDesk(network, clock, intake.bids_heard.values)
+    prices.register()
+    bids.register()
+    return MarketWindow(network, clock, intake, bids=bids, prices=prices)
 
 
 class MarketWindow:
@@ -26,6 +40,10 @@ class MarketWindow:
         self._intake = intake
         self._bids = bids
         self._prices = prices
+
+    async def keep_history_forever(self) -> None:
+        """Note prices as time goes by, until cancelled."""
+        await self._prices.keep_forever()
 
     def offers(self, query: Json) -> list[OfferView]:
         """As :meth:`node.control.NodeControl.offers`."""

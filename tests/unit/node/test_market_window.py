@@ -10,11 +10,10 @@ from market.errors import InvalidRequest
 from market.knowledge import Known
 from node import wire
 from node.admission import pack_batch
-from node.market_window import MarketWindow
+from node.market_window import MarketWindow, open_window
 from node.offer_intake import OfferIntake
 from node.ports import PeerInfo
 from tests.fakes.desks import RecordingNetwork, SetClock
-from tests.fakes.market_windows import a_window
 from tests.fakes.samples import BUYER, NOW, SELLER, a_bid, a_signer, an_offer, offered_by
 
 
@@ -25,7 +24,7 @@ class Node:
         self.network, self.clock = RecordingNetwork(), SetClock()
         self.intake = OfferIntake(self.network, self.clock)
         self.intake.register()
-        self.window: MarketWindow = a_window(self.network, self.clock, self.intake)
+        self.window: MarketWindow = open_window(self.network, self.clock, self.intake, history_file=None)
 
     def hears(self, owner: str, **changes: Any) -> None:
         self.intake.take(offered_by(a_signer(owner), **changes))

@@ -15,11 +15,11 @@ from market.money import amount_due
 from node.config import ChainConfig, NodeConfig
 from node.control import TERMINAL_EVENTS
 from node.job_file.request import JobRequest
+from node.market_window import open_window
 from node.offer_intake import OfferIntake
 from node.service import NodeService
 from node.trading import World
 from tests.fakes.desks import RecordingNetwork, SetClock
-from tests.fakes.market_windows import a_window
 from tests.simulation.marketplace import JobScript, Marketplace, Participant, request, simulate
 
 PRICE = 100_000
@@ -54,7 +54,7 @@ def service_of(market: Marketplace, participant: Participant) -> NodeService:
         config,
         network=network,
         intake=node.intake,
-        market=a_window(network, participant.clock, node.intake),
+        market=open_window(network, participant.clock, node.intake, history_file=None),
         clock=participant.clock,
         journal=participant.journal,
         world=world,
@@ -310,7 +310,7 @@ async def test_a_node_without_a_chain_can_be_looked_at(tmp_path: Path):
         NodeConfig(home=tmp_path, name="n", api_socket=tmp_path / "api", introducer=True),
         network=network,
         intake=intake,
-        market=a_window(network, clock, intake),
+        market=open_window(network, clock, intake, history_file=None),
         clock=clock,
         journal=None,
         world=None,
