@@ -10,6 +10,7 @@ from typing import Any
 
 from market.errors import FabricError, Unavailable
 from node.cli import failures
+from node.cli.auction_lines import Propose
 from node.cli.client import NodeClient
 from node.cli.options import Session
 from node.cli.progress import Progress
@@ -19,7 +20,9 @@ _LAST_OUTPUT_S = 5.0
 """How long an ended job's last lines may take to arrive before the story goes on without them."""
 
 
-def follow_job(client: NodeClient, job: str, session: Session, *, ticks: bool = False) -> dict[str, Any]:
+def follow_job(
+    client: NodeClient, job: str, session: Session, *, ticks: bool = False, propose: Propose | None = None
+) -> dict[str, Any]:
     """Show a job until it is over and return its terminal event, with ``exit_code`` and, when outputs are missing or
     could not be written, ``incomplete``. Ctrl-C detaches and ends the program.
 
@@ -27,7 +30,7 @@ def follow_job(client: NodeClient, job: str, session: Session, *, ticks: bool = 
         Unavailable: the node stopped; the job may go on.
         KeyboardInterrupt: after saying how to come back.
     """
-    with Progress(quiet=session.quiet or session.as_json, ticks=ticks) as progress:
+    with Progress(quiet=session.quiet or session.as_json, ticks=ticks, propose=propose) as progress:
         follower = _Follower(client, job, session, progress)
         try:
             return follower.run()

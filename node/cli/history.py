@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
+from node.cli.amounts import price
 from node.cli.look import look, show
 from node.cli.options import LookCommand, current_session
-from node.cli.story import price
 from node.cli.terminal import table
 
 _WIDTH = 24

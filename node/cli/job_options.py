@@ -85,6 +85,25 @@ _OPTIONS = (
 )
 
 
+FLAGS = {name: flag for table in (_SINGLE, _REPEATED, _SWITCHES) for name, (_, flag) in table.items()}
+"""Parameter → the flag that sets it."""
+
+
+def flag_words(flags: dict[str, Any]) -> list[str]:
+    """Parameters as they are typed: the opposite of what the parser of the command line does."""
+    words: list[str] = []
+    for name, value in flags.items():
+        flag = FLAGS.get(name) or "--" + name.replace("_", "-")
+        if value is True:
+            words.append(flag)
+            continue
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, str):
+                # A value that looks like a flag itself must stick to its own.
+                words += [f"{flag}={one}"] if one.startswith("-") else [flag, one]
+    return words
+
+
 def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command all flags that describe a job."""
     for option in reversed(_OPTIONS):

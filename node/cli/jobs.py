@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
+from node.cli.amounts import amount, at_risk, price
 from node.cli.client import NodeClient
 from node.cli.node_access import connect, resolve_job
 from node.cli.options import Command, Session, current_session
-from node.cli.story import amount, at_risk, price
 from node.cli.terminal import safe, short, table
 
 _OVER = ("succeeded", "failed", "cancelled")

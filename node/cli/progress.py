@@ -9,6 +9,7 @@ import threading
 import time
 from typing import Any
 
+from node.cli.auction_lines import Propose
 from node.cli.story import Line, Story
 from node.cli.terminal import JobOutput, dim, mark, safe
 from node.quantities import format_duration
@@ -26,10 +27,11 @@ class Progress:
     Args:
         quiet: show nothing but the job's output.
         ticks: also print a line for each payment.
+        propose: how the job's owner would type a change.
     """
 
-    def __init__(self, *, quiet: bool = False, ticks: bool = False) -> None:
-        self.story = Story()
+    def __init__(self, *, quiet: bool = False, ticks: bool = False, propose: Propose | None = None) -> None:
+        self.story = Story(propose)
         self._output = JobOutput()
         self._tty = sys.stderr.isatty()
         self._quiet = quiet

@@ -7,11 +7,11 @@ from typing import Any
 import click
 
 from market.errors import InvalidRequest
+from node.cli.amounts import amount
 from node.cli.node_access import connect
 from node.cli.options import Command, Group, current_session
 from node.cli.prices import price, set_price
 from node.cli.status import provider_line
-from node.cli.story import amount
 from node.cli.terminal import short, table
 
 

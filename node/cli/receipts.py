@@ -8,10 +8,10 @@ import click
 
 from market.errors import FabricError, InvalidRequest
 from market.money import format_tokens
+from node.cli.amounts import amount, price, units
 from node.cli.client import NodeClient
 from node.cli.node_access import connect, resolve_job
 from node.cli.options import Command, current_session
-from node.cli.story import amount, price, units
 from node.cli.terminal import safe, short, table
 
 

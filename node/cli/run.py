@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from node.cli.follow import follow_job, job_exit_code
-from node.cli.job_options import job_document, job_options
+from node.cli.job_options import job_options
 from node.cli.node_access import connect
 from node.cli.options import Command, current_session
 from node.cli.terminal import short
+from node.cli.typed_job import TypedJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from node.job_file import JobRequest
 
 
 def _job_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,16 +41,8 @@ def run(image: str, command: tuple[str, ...], *, file: str | None, detach: bool,
     \b
     cfab run -g 24GB+ -t 30m --max-price 0.40/h cfab-job-base:local -- python3 -c 'print("hello")'
     """
-    document = job_document(flags, image=image, command=command)
-    if file is not None:
-        from node.job_file.load import load_job_file
-
-        request = load_job_file(Path(file), document)
-    else:
-        from node.job_file.load import load_flags
-
-        request = load_flags(document)
-    return _submit(request, detach=detach, ticks=ticks, mirror=True)
+    typed = TypedJob.read(flags, file, image=image, command=command, others=_others(detach=detach, ticks=ticks))
+    return _submit(typed, detach=detach, ticks=ticks, mirror=True)
 
 
 @click.command(cls=Command)
@@ -63,18 +53,19 @@ def submit(file: str, detach: bool, ticks: bool, **flags: Any) -> int:
 
     Returns 0 when the job succeeded and its outputs are written, or the code of what went wrong (see 'cfab --help').
     """
-    from node.job_file.load import load_job, load_job_file
-
-    document = job_document(flags, image="", command=())
-    if file == "-":
-        request = load_job(sys.stdin.buffer.read(), file="stdin", folder=Path.cwd(), flags=document)
-    else:
-        request = load_job_file(Path(file), document)
-    return _submit(request, detach=detach, ticks=ticks, mirror=False)
+    typed = TypedJob.read(flags, file, others=_others(detach=detach, ticks=ticks))
+    return _submit(typed, detach=detach, ticks=ticks, mirror=False)
 
 
-def _submit(request: JobRequest, *, detach: bool, ticks: bool, mirror: bool) -> int:
+def _others(**switches: bool) -> tuple[str, ...]:
+    """What was typed beside the job, to be typed again with it."""
     session = current_session()
+    home = ("--home", session.home_option) if session.home_option else ()
+    return (*(f"--{name}" for name, on in switches.items() if on), *home)
+
+
+def _submit(typed: TypedJob, *, detach: bool, ticks: bool, mirror: bool) -> int:
+    session, request = current_session(), typed.request()
     client = connect(session)
     job = str(client.post("jobs", body=request.to_json())["job"])
     if detach:
@@ -86,7 +77,7 @@ def _submit(request: JobRequest, *, detach: bool, ticks: bool, mirror: bool) -> 
         return 0
     if not session.as_json:
         session.say(f"job {short(job)} · Ctrl-C detaches, 'cfab cancel {short(job)}' stops")
-    final = follow_job(client, job, session, ticks=ticks)
+    final = follow_job(client, job, session, ticks=ticks, propose=partial(typed.proposal, request))
     if not session.as_json and final.get("incomplete"):
         session.say("! outputs are not all where they were wanted; the lines marked '!' above say why")
     if not session.as_json and final.get("code") != "no_match":

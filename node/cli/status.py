@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
+from node.cli.amounts import amount, price
 from node.cli.node_access import connect
 from node.cli.options import Command, current_session
-from node.cli.story import amount, price
 from node.cli.terminal import safe, short
 
 

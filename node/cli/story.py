@@ -9,37 +9,17 @@ import datetime
 from dataclasses import dataclass
 from typing import Any
 
-from market.money import NANO_PER_TOKEN, format_hourly, format_tokens
-from node.cli.terminal import safe, short, table
-from node.quantities import format_duration, format_memory, format_size
+from market.money import format_tokens
+from node.cli.amounts import amount, at_risk, price, units
+from node.cli.auction_lines import Propose, candidate_lines, closest_lines, counts_line, rule_lines
+from node.cli.terminal import safe, short
+from node.quantities import format_duration, format_size
 
-MAX_CANDIDATES = 5
-_RULE_WORDS = {
-    "price": "too dear",
-    "vram": "with other GPU memory",
-    "gpu": "other GPUs",
-    "slots": "without enough free slots",
-    "cpu": "with too few CPUs",
-    "memory": "with too little memory",
-    "disk": "with too little disk",
-    "region": "in other regions",
-    "reputation": "below the reputation asked for",
-    "settlement": "paid on another chain",
-    "simulated": "simulated",
-    "allow": "not on the allow list",
-    "deny": "on the deny list",
-    "runtime": "without the runtime",
-    "cuda": "with an older CUDA",
-    "driver": "with an older driver",
-    "jurisdiction": "under another law",
-    "interruption": "that may be taken back too soon",
-    "rtt": "too far away, or not timed yet",
-    "terms": "with terms nobody should trade on",
-}
 _WAITING = {
     "queued": "looking at offers",
     "matching": "asking providers",
     "refused": "asking the next provider",
+    "waiting_for_offers": "waiting for an offer that fits",
     "leased": "funding the lane on the chain",
     "funded": "preparing: image and inputs",
     "preparing": "starting the container",
@@ -65,6 +45,9 @@ class Line:
 class Story:
     """What one job's events say so far.
 
+    Args:
+        propose: how the job's owner would type a change, if he just typed the job.
+
     Attributes:
         waiting_for: what happens next, for the moving line; empty once the job is over.
         since: UTC seconds of the last step, from the events.
@@ -72,7 +55,7 @@ class Story:
         incomplete: outputs that the job was to make are missing, or could not be written where they belong.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, propose: Propose | None = None) -> None:
         self.waiting_for = ""
         self.since: float | None = None
         self.final: dict[str, Any] | None = None
@@ -81,7 +64,9 @@ class Story:
         self.incomplete = False
         self._spent_units = 0
         self._started: float | None = None
-        self._closest: list[dict[str, Any]] = []
+        self._propose = propose
+        self._untold: dict[str, Any] = {}
+        self._has_told_command = False
 
     def tell(self, event: dict[str, Any]) -> list[Line]:
         """The lines for the next event."""
@@ -106,19 +91,23 @@ class Story:
         return []
 
     def _tell_matching(self, event: dict[str, Any], took: float | None, at: float | None) -> list[Line]:
-        counts = [f"{event.get('offers', 0)} offers"]
-        counts += [f"{rule.get('fails')} {_rule_words(rule.get('rule'))}" for rule in event.get("rejected", [])[:6]]
-        counts.append(f"{event.get('matches', 0)} match")
-        lines = [Line("note", "offers", " · ".join(counts), took)]
-        candidates = event.get("candidates", [])[:MAX_CANDIDATES]
-        if candidates:
-            rows = [_candidate_row(candidate) for candidate in candidates]
-            text = table(("#", "PROVIDER", "MACHINE", "GPU", "PRICE", "COST AT MOST (tokens)"), rows)
-            lines += [Line("plain", "", row) for row in text.splitlines()]
-        elif not event.get("matches"):
-            lines += _rule_table(event)
-        self._closest = event.get("closest", []) if candidates or event.get("matches") else []
+        lines = [Line("note", "offers", counts_line(event), took)]
+        lines += _plain(candidate_lines(event))
+        if not event.get("matches"):
+            lines += _plain(rule_lines(event)) + self._told_closest(event)
+        self._untold = event if event.get("matches") else {}
         return lines
+
+    def _tell_waiting_for_offers(self, event: dict[str, Any], took: float | None, at: float | None) -> list[Line]:
+        lines = [Line("note", "queued", f"{counts_line(event)} · waits for an offer until {safe(event.get('until'))}")]
+        if not event.get("matches"):
+            lines += _plain(rule_lines(event)) + self._told_closest(event)
+        return lines
+
+    def _told_closest(self, event: dict[str, Any]) -> list[Line]:
+        texts = closest_lines(event, self._propose)
+        self._has_told_command |= any(text.startswith("  ") for text in texts)
+        return _plain(texts)
 
     def _tell_refused(self, event: dict[str, Any], took: float | None, at: float | None) -> list[Line]:
         detail = f" ({safe(event['detail'])})" if event.get("detail") else ""
@@ -193,86 +182,23 @@ class Story:
         lines = [Line("fail", "failed", safe(event.get("message") or event.get("code") or "the job failed"))]
         if event.get("code") == "no_match":
             # Who matched and refused left these untold, and the fix speaks of them.
-            lines += _closest_lines(self._closest)
-        if event.get("fix"):
-            lines.append(Line("plain", "", f"fix: {safe(event['fix'])}"))
-        return lines
+            lines += self._told_closest(self._untold)
+        fix = event.get("fix")
+        if event.get("code") == "no_match" and self._has_told_command:
+            fix = "the command above matches now; --wait 10m waits for an offer instead"
+        return [*lines, Line("plain", "", f"fix: {safe(fix)}")] if fix else lines
 
     def _tell_cancelled(self, event: dict[str, Any], took: float | None, at: float | None) -> list[Line]:
         return [Line("warn", "cancelled", self.money_line or "nothing was spent")]
 
 
-def amount(value: object) -> str:
-    """Money of an event as the node writes it: six decimals, so that a column of amounts can be compared at sight."""
-    return safe(value.get("amount", "?") if isinstance(value, dict) else value)
-
-
-def units(value: object) -> int:
-    """The exact integer behind money of an event; 0 when there is none."""
-    found = value.get("units") if isinstance(value, dict) else 0
-    return found if isinstance(found, int) else 0
-
-
-def at_risk(leased: dict[str, Any]) -> str:
-    """The most either side can lose by the other's fault, of a ``leased`` event: never more than the whole cost."""
-    exposure, cap = leased.get("exposure"), leased.get("cap")
-    return amount(cap if cap and units(cap) < units(exposure) else exposure)
+def _plain(texts: list[str]) -> list[Line]:
+    return [Line("plain", "", text) for text in texts]
 
 
 def is_incomplete(outputs: dict[str, Any]) -> bool:
     """Whether an ``outputs`` event tells of something that is not where it was wanted."""
     return bool(outputs.get("missing") or outputs.get("problems"))
-
-
-def price(value: object) -> str:
-    """A price of an event, per hour."""
-    return safe(value.get("hourly", "?") if isinstance(value, dict) else value)
-
-
-def _candidate_row(candidate: dict[str, Any]) -> tuple[object, ...]:
-    gpu = str(candidate.get("gpu", "")) + (" (simulated)" if candidate.get("simulated") else "")
-    return (
-        candidate.get("rank"),
-        short(candidate.get("provider")),
-        candidate.get("machine"),
-        gpu,
-        price(candidate.get("price")),
-        amount(candidate.get("expected_cost")),
-    )
-
-
-def _rule_table(event: dict[str, Any]) -> list[Line]:
-    rules = event.get("rejected", [])
-    if not rules:
-        return [Line("plain", "", "no offer is known yet; 'cfab status' shows the peers this node sees")]
-    rows = [(rule.get("rule"), rule.get("fails"), rule.get("only")) for rule in rules]
-    lines = [Line("plain", "", row) for row in table(("RULE", "FAIL IT", "FAIL ONLY IT"), rows).splitlines()]
-    return lines + _closest_lines(event.get("closest", []))
-
-
-def _closest_lines(changes: list[dict[str, Any]]) -> list[Line]:
-    return [Line("plain", "", f"closest: {_closest(change)}") for change in changes]
-
-
-def _rule_words(rule: object) -> str:
-    return _RULE_WORDS.get(str(rule), f"fail {safe(rule)}")
-
-
-def _closest(change: dict[str, Any]) -> str:
-    field, value = change.get("field"), change.get("value")
-    if field == "max_price" and isinstance(value, int):
-        # Shown to four decimals, rounded up: what is printed must match when it is typed in.
-        hundredth_of_cent = NANO_PER_TOKEN // 10_000
-        hourly = -(-value * 3600 // hundredth_of_cent) * hundredth_of_cent
-        return f"--max-price {hourly / NANO_PER_TOKEN:.4f}/h" if hourly else f"--max-price {format_hourly(value)}"
-    if field == "allow_simulated":
-        return "--simulated"
-    if field == "cpu_milli" and isinstance(value, int):
-        return f"--cpu {value / 1000:g} for each GPU"
-    if field in ("memory_mib", "disk_mib"):
-        shown = format_memory(value) if isinstance(value, int) else safe(value)
-        return f"--{str(field).removesuffix('_mib')} {shown} for each GPU"
-    return f"{safe(field)} {safe(value)}"
 
 
 def _seconds(text: object) -> float | None:

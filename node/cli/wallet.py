@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from market.errors import FabricError, InvalidRequest
+from node.cli.amounts import amount
 from node.cli.node_access import connect
 from node.cli.options import Command, Group, current_session
 from node.cli.passwords import read_hidden, read_password
-from node.cli.story import amount
 from node.cli.terminal import safe, short, table
 
 _WEI_PER_ETHER = 10**18

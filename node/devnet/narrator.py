@@ -10,9 +10,10 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from node.cli.amounts import amount, price
 from node.cli.options import Session
 from node.cli.progress import render
-from node.cli.story import Line, amount, price
+from node.cli.story import Line
 from node.cli.terminal import mark, safe, short, table
 from node.devnet.checks import Finding
 from node.quantities import format_memory

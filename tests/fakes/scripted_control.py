@@ -135,7 +135,7 @@ def program_failure(code: int) -> list[Any]:
 def no_match() -> list[Any]:
     """The events of a job that nobody takes."""
     matching = {**MATCHING, "matches": 0, "candidates": []}
-    matching["closest"] = [{"rule": "price", "field": "max_price", "value": 100_000}]
+    matching["closest"] = [{"rule": "price", "field": "max_price", "value": 200_000}]
     failed = {
         "type": "failed",
         "code": "no_match",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shlex
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,8 +141,26 @@ def test_run_returns_125_when_nobody_takes_the_job_and_says_what_would_match(
     control.events = no_match()
     ended = cfab(home, *RUN)
     assert ended.code == 125
-    assert "closest: --max-price 0.3600/h" in ended.err
+    assert "closest: --max-price 0.7200/h" in ended.err
+    (command,) = [line for line in ended.err.splitlines() if "cfab run" in line]
+    assert command.split() == [
+        "cfab", "run", "--max-duration", "10m", "--max-price", "0.7200/h", "python:3.12", "--", "python", "train.py",
+        "--json", "-h",
+    ]  # fmt: skip
+    assert "fix: the command above matches now" in ended.err
     assert ended.out == b""
+
+
+def test_what_would_match_is_the_command_that_was_typed_with_its_file_and_switches(
+    control: ScriptedControl, home: Path, tmp_path: Path
+) -> None:
+    control.events = no_match()
+    job = tmp_path / "my job.yaml"
+    job.write_text("image: a\ncommand: x\nmax_price: 0.1/h\nmax_duration: 1m\n")
+    ended = cfab(home, "submit", str(job), "--ticks", "--name", "other", "--home", str(home))
+    (command,) = [line.strip() for line in ended.err.splitlines() if "cfab submit" in line]
+    words = ["cfab", "submit", str(job), "--name", "other", "--max-price", "0.7200/h", "--ticks", "--home", str(home)]
+    assert shlex.split(command) == words
 
 
 def test_submit_tells_causes_apart_by_exit_code(control: ScriptedControl, home: Path, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from market.feasibility import RULES
 from market.money import parse_hourly_price
+from node.cli.amounts import amount
 from node.cli.progress import render
-from node.cli.story import Line, Story, amount
+from node.cli.story import Line, Story
 from node.control import JOB_EVENTS, money, rfc3339
 from tests.fakes.scripted_control import LEASED, MATCHING, SETTLED, T0, no_match, success
 
