@@ -42,6 +42,8 @@ TESTED_ELSEWHERE = {
     "node/home.py": "tests/unit/node/test_cli_start.py",
     "node/job_file/": "tests/unit/node/test_job_file_checker.py",
     "node/libp2p_network.py": "tests/ports/test_network.py",
+    "node/light_client.py": "tests/simulation/test_light.py",
+    "node/light_session.py": "tests/integration/test_light_client.py",
     "node/machine_setup.py": "tests/integration/test_demo.py",
     "node/service.py": "tests/integration/test_demo.py",
     "node/views.py": "tests/integration/test_demo.py",
