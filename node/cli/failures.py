@@ -31,6 +31,8 @@ _BY_CODE = {
     "bad_config": 2,
     "bad_query": 2,
     "bad_duration": 2,
+    "bad_address": 2,
+    "introducer_without_peer": 2,
     "invalid_job_file": 3,
     "not_found": 4,
     "no_wallet": 4,

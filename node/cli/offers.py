@@ -12,6 +12,8 @@ from node.cli.options import LookCommand, current_session
 from node.cli.terminal import short, table
 from node.quantities import format_memory
 
+_HEADER = ("PROVIDER", "MACHINE", "GPU", "VRAM", "CPU", "MEMORY", "FREE", "PRICE (tokens)", "REGION", "ISOLATION")
+
 
 @click.command(cls=LookCommand)
 @click.argument("query", nargs=-1)
@@ -64,6 +66,7 @@ def _print_offers(found: list[dict[str, Any]]) -> None:
     if not found:
         session.say("no live offer fits; without filters 'cfab offers' shows all, 'cfab status' the peers")
         return
+    seen = any("seen_by" in offer for offer in found)
     rows = [
         (
             short(offer.get("provider")) + (" (you)" if offer.get("mine") else ""),
@@ -76,11 +79,11 @@ def _print_offers(found: list[dict[str, Any]]) -> None:
             price(offer.get("price")),
             offer.get("region") or "-",
             offer.get("isolation"),
+            *((offer.get("seen_by"),) if seen else ()),
         )
         for offer in found
     ]
-    header = ("PROVIDER", "MACHINE", "GPU", "VRAM", "CPU", "MEMORY", "FREE", "PRICE (tokens)", "REGION", "ISOLATION")
-    print(table(header, rows))
+    print(table((*_HEADER, *(("SEEN BY",) if seen else ())), rows))
 
 
 def _vram(offer: dict[str, Any]) -> str:

@@ -30,6 +30,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Market": {
         "offers": ("node.cli.offers:offers", "List live offers, cheapest first."),
         "depth": ("node.cli.depth:depth", "How much is free at which price."),
+        "whatif": ("node.cli.whatif:whatif", "What a job would meet on the market now."),
         "history": ("node.cli.history:history", "What a GPU model cost over the last days."),
         "bids": ("node.cli.bids:bids", "List live bids, newest first."),
         "verify-award": ("node.cli.verify_award:verify_award", "Hold the auction behind an award again."),
@@ -47,7 +48,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
 }
 _PLACES = {name: place for section in COMMANDS.values() for name, (place, _) in section.items()}
 _ALIASES = {"ls": "ps", "stop": "cancel", "start": "up"}
-LIGHT = ("offers", "depth", "history", "bids", "version")
+LIGHT = ("offers", "depth", "whatif", "history", "bids", "verify-award", "version")
 """The commands that need no node of one's own."""
 
 

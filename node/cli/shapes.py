@@ -15,7 +15,8 @@ from node.control_shapes import (
     StatusView,
     WalletView,
 )
-from node.market_shapes import BidView, DepthView, HistoryBar
+from node.market_shapes import BidView, DepthView, HistoryBar, PeerReport
+from node.what_if_shapes import WhatIfView
 
 
 class ErrorView(TypedDict, total=False):
@@ -202,6 +203,18 @@ class Lines(TypedDict):
     """A stand-in: events of a job, one object per line (see *Events*), with :class:`LogLine` between them."""
 
 
+class LightAnswer(TypedDict, total=False):
+    """With ``--light``: what the command prints otherwise, under the command's name (``offers`` with ``--depth``:
+    ``depth``), and what each peer that was asked did."""
+
+    offers: list[OfferView]
+    depth: list[DepthView]
+    whatif: WhatIfView
+    history: list[HistoryBar]
+    bids: list[BidView]
+    peers: list[PeerReport]
+
+
 PRINTED: dict[str, tuple[object, str]] = {
     "up": (None, "nothing on stdout; the node's log goes to stderr"),
     "down": (Stopped, ""),
@@ -218,6 +231,7 @@ PRINTED: dict[str, tuple[object, str]] = {
     "job validate": (Validated, ""),
     "offers": (list[OfferView], "cheapest first"),
     "depth": (list[DepthView], "the model with most free slots first"),
+    "whatif": (WhatIfView, "exit code 5 when nothing fits"),
     "history": (list[HistoryBar], "newest first"),
     "bids": (list[BidView], "newest first"),
     "verify-award": (VerifiedAward, ""),
@@ -236,5 +250,5 @@ PRINTED: dict[str, tuple[object, str]] = {
     "version": (VersionAnswer, ""),
 }
 """Command → what it prints, and a remark."""
-EXTRA = (SubmittedJob, LogLine, ErrorAnswer)
+EXTRA = (SubmittedJob, LogLine, ErrorAnswer, LightAnswer)
 """Shapes that no command's own entry names."""

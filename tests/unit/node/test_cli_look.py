@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
 from market.errors import InvalidRequest
 from node.control import price_view
+from node.job_file.facts import job_facts
+from node.job_file.request import JobRequest
+from node.light_plan import light_plan
+from node.what_if_shapes import WhatIfView
 from tests.fakes.cli_runner import cfab
+from tests.fakes.samples import NOW, SELLER, offered_by
 from tests.fakes.scripted_control import ScriptedControl, served
 
 
@@ -115,9 +120,60 @@ def test_nothing_is_an_empty_list_and_a_word(
     assert cfab(home, command, "--json").json == []
 
 
+def plans(monkeypatch: pytest.MonkeyPatch, control: ScriptedControl, **offer: Any) -> list[JobRequest]:
+    """Let the node plan by one offer; returns the requests it gets."""
+    asked: list[JobRequest] = []
+
+    async def plan(request: Any) -> Any:
+        asked.append(JobRequest.from_json(request))
+        offers = [offered_by(SELLER, **offer)]
+        return light_plan(asked[-1], job_facts(asked[-1], asked[-1].spec), offers, {}, now=NOW)
+
+    monkeypatch.setattr(control, "plan", plan, raising=False)
+    return asked
+
+
+def test_whatif_is_one_answer(control: ScriptedControl, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = plans(monkeypatch, control)
+    ended = cfab(home, "whatif", "-g", "RTX4090", "-t", "30m", "--max-price", "0.5/h")
+    assert ended.code == 0
+    first, best, cost, start = ended.out.decode().splitlines()
+    assert first == "this job now: 1 match, 0.183600 tokens, start ≈ 3.5 s"
+    assert "NVIDIA GeForce RTX 4090  0.3600/h  at most 0.180000 tokens" in best
+    assert cost.split()[:5] == ["cost", "compute", "0.180000", "+", "image"]
+    assert start == "  start  funding 2.0 s + container 1.5 s + image 0.0 s + inputs 0.0 s"
+    assert asked[0].spec.max_duration_ms == 1_800_000
+    view = cfab(home, "whatif", "-g", "RTX4090", "--json").json
+    assert set(view) == set(get_type_hints(WhatIfView))
+    assert view["matches"] == 1
+
+
+def test_whatif_reads_a_job_file_too(control: ScriptedControl, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = plans(monkeypatch, control)
+    text = "image: cfab-job-base:local\ncommand: x\nmax_price: 0.5/h\nmax_duration: 2h\nresources: {gpu: RTX4090}\n"
+    (home / "job.yaml").write_text(text)
+    assert cfab(home, "whatif", str(home / "job.yaml"), "-t", "1h").code == 0
+    assert cfab(home, "whatif", "-", stdin=text.encode()).code == 0
+    assert [one.spec.max_duration_ms for one in asked] == [3_600_000, 7_200_000]
+    assert cfab(home, "whatif", str(home / "none.yaml")).code == 4
+
+
+def test_whatif_says_why_nothing_fits_and_exits_5(
+    control: ScriptedControl, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans(monkeypatch, control, gpu="A100")
+    ended = cfab(home, "whatif", "-g", "RTX4090")
+    assert ended.code == 5
+    assert ended.out.decode().splitlines()[:3] == [
+        "this job now: none of 1 offers fits",
+        "      1 fail by gpu, 1 by nothing else",
+        "  would fit with gpus = A100",
+    ]
+
+
 @pytest.mark.parametrize("words", [("--light", "run", "x"), ("--light", "ps"), ("--light", "wallet", "show")])
 def test_what_needs_a_node_says_so_with_light(home: Path, words: tuple[str, ...]) -> None:
     ended = cfab(home, *words)
     assert ended.code == 2
     assert "needs a node of your own" in ended.err
-    assert "offers, depth, history, bids" in ended.err
+    assert "offers, depth, whatif, history, bids" in ended.err

@@ -28,7 +28,11 @@ HEAVY = (
 )
 
 
-@pytest.mark.parametrize("words", [["--help"], ["version"], ["run", "--help"], ["ps", "--json"], ["no-such-command"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["version"], ["run", "--help"], ["ps", "--json"], ["no-such-command"], ["offers", "gpu=A100"],
+     ["--light", "whatif", "--help"], ["--light", "ps"]],
+)  # fmt: skip
 def test_light_commands_import_nothing_heavy(tmp_path: Path, words: list[str]) -> None:
     code = (
         "import sys, node.cli\n"
