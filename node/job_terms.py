@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from market import money
 from market.ask import Ask, JobFacts
 from market.feasibility import Limits
@@ -44,3 +46,27 @@ def ask_of_request(request: JobRequest, job: JobFacts, purse: Purse, *, bid_id: 
         limits=limits_of(request, purse),
         job=job,
     )
+
+
+def name_binding_cap(seen: dict[str, Any], request: JobRequest) -> dict[str, Any]:
+    """What an auction saw, with its changes in the words of the request.
+
+    An auction knows one price cap. A job has two caps: where the price it was given would do and its total would not,
+    raising the price would not help.
+    """
+
+    def renamed(changes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        slots = next((one["value"] for one in changes if one["field"] == "slots"), request.spec.requirements.slots)
+        return [_renamed(one, request, slots) for one in changes]
+
+    named = {**seen, "closest": [renamed([one])[0] for one in seen["closest"]]}
+    if "suggestions" in seen:
+        named["suggestions"] = [{**one, "changes": renamed(one["changes"])} for one in seen["suggestions"]]
+    return named
+
+
+def _renamed(change: dict[str, Any], request: JobRequest, slots: int) -> dict[str, Any]:
+    if change["field"] != "max_price" or change["value"] > request.max_price:
+        return change
+    total = money.amount_due(change["value"], request.spec.max_duration_ms * slots)
+    return {**change, "field": "max_total", "value": total}

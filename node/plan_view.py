@@ -12,6 +12,7 @@ from market.matching import Shortlist
 from node.control import TERMINAL_STATES, money, price_view
 from node.job_file.request import JobRequest
 from node.job_journal import WAITING_FOR_OFFERS, state_of
+from node.job_terms import name_binding_cap
 from node.match_view import describe_match
 from node.plan_shapes import ActualView, AuctionView, ExpectedView, ExplainView, PlanView
 
@@ -42,7 +43,7 @@ def plan_view(
         "expected_ms": ask.job.work_ms * ask.job.work_speed // 1000 or None,
         "earlier_runs": earlier_runs,
         "chosen": affordable[0] if affordable else None,
-        **describe_match(found, reasons, ask),
+        **name_binding_cap(describe_match(found, reasons, ask), request),
     }
     return cast("PlanView", view)
 

@@ -12,6 +12,7 @@ from node.active_job import Job
 from node.job_file.request import JobRequest
 from node.job_journal import Submitted, history
 from node.job_packing import measure_inputs
+from node.job_terms import name_binding_cap
 from node.match_view import describe_match
 from node.plan_shapes import ExplainView, PlanView
 from node.plan_view import explain_view, plan_view
@@ -58,5 +59,5 @@ class Planner:
         now = None
         if active is not None and active.board is None:
             ask, found, reasons = self._search.look(submitted.request, submitted.spec)
-            now = describe_match(found, reasons, ask)
+            now = name_binding_cap(describe_match(found, reasons, ask), submitted.request)
         return explain_view(job_id, submitted.request, await history(self._journal, job_id), now=now)

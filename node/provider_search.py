@@ -21,7 +21,7 @@ from node.job_file.request import JobRequest
 from node.job_journal import WAITING_FOR_OFFERS
 from node.job_outcome import describe_no_match, describe_shortage
 from node.job_queue import JobQueue
-from node.job_terms import ask_of_request, limits_of
+from node.job_terms import ask_of_request, limits_of, name_binding_cap
 from node.match_view import describe_match, describe_why
 from node.offer_intake import OfferIntake
 from node.ports import Clock
@@ -106,6 +106,7 @@ class ProviderSearch:
         held: list[tuple[str, dict[str, Any]]] = []
 
         async def tell(kind: str, detail: dict[str, Any]) -> None:
+            detail = name_binding_cap(detail, job.request) if kind == "matching" else detail
             if job.auctions <= _TOLD_AUCTIONS:
                 await self._tell(job, kind, detail)
             else:
@@ -150,14 +151,16 @@ class ProviderSearch:
     async def _tell_to_wait(self, job: Job, reasons: WhyNot) -> None:
         if job.is_told_to_wait or not job.request.wait_ms:
             return
-        detail = {"until": rfc3339(job.deadline), **describe_why(reasons.offers, reasons)}
+        why = name_binding_cap(describe_why(reasons.offers, reasons), job.request)
+        detail = {"until": rfc3339(job.deadline), **why}
         await self._tell(job, WAITING_FOR_OFFERS, detail)
         job.is_told_to_wait = True
 
     async def _no_match(self, job: Job) -> None:
         ask, found, reasons = self.look(job.request, job.spec)
         if not found.matches:
-            await self._tell(job, "matching", describe_match(found, reasons, ask))
+            seen = name_binding_cap(describe_match(found, reasons, ask), job.request)
+            await self._tell(job, "matching", seen)
         cheapest = min((one.cap for one in found.matches), default=0)
         if job.funds is not None and cheapest > job.funds:
             await self._tell(job, "failed", describe_shortage(cheapest, job.funds))

@@ -331,7 +331,8 @@ class NodeService:
         return self._trading.buying
 
     def _planner(self) -> Planner:
-        return Planner(self._buying().desk.search, self._need_journal())
+        buying = self._buying()
+        return Planner(buying.desk.search, self._need_journal(), runs=buying.experience.runs)
 
     def _need_journal(self) -> Journal:
         self._buying()

@@ -15,7 +15,7 @@ from market.strategies import STRATEGIES
 from node.auction import Purse
 from node.job_file.facts import job_facts
 from node.job_file.request import JobRequest
-from node.job_terms import ask_of_request, limits_of, total_limit_price
+from node.job_terms import ask_of_request, limits_of, name_binding_cap, total_limit_price
 from tests.fakes.samples import BUYER, CHAIN_ID, ESCROW, PAYER, SELLER, SESSION, SPEC
 
 PURSE = Purse(payer=PAYER, signer=SESSION, chain_id=CHAIN_ID, escrow=ESCROW)
@@ -62,3 +62,25 @@ def test_strategies_are_weights():
     assert an_ask(own).weights == (1, 2, 3, 4)
     with pytest.raises(InvalidRequest):
         an_ask(a_request(strategy="custom"))
+
+
+def price_change(price: int, *others: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"rule": "price", "field": "max_price", "value": price}, *others]
+
+
+def test_a_change_names_the_cap_that_stands_in_the_way():
+    seen = {"offers": 1, "closest": price_change(100_000), "suggestions": [{"matches": 1, "changes": price_change(7)}]}
+    total = name_binding_cap(seen, a_request(max_total=1))
+    assert total["closest"] == [{"rule": "price", "field": "max_total", "value": 60_000}]
+    assert total["suggestions"][0]["changes"][0]["field"] == "max_total"
+    assert total["suggestions"][0]["matches"] == 1
+    price = name_binding_cap(seen, a_request(max_price=99_999))
+    assert price["closest"] == seen["closest"]
+    assert limits_of(a_request(max_total=60_000), PURSE).max_price >= 100_000, "what is named is enough"
+
+
+def test_a_total_is_named_for_as_many_cards_as_are_proposed():
+    fewer = {"rule": "slots", "field": "slots", "value": 1}
+    request = a_request(spec=replace(SPEC, requirements=Requirements(slots=4)), max_total=1)
+    seen = {"closest": [], "suggestions": [{"changes": price_change(100_000, fewer)}]}
+    assert name_binding_cap(seen, request)["suggestions"][0]["changes"][0]["value"] == 60_000
