@@ -78,7 +78,6 @@ class BookSync:
         async with trio.open_nursery() as nursery:
             while True:
                 await contained(self._ask_some, nursery, behind)
-                self._book.drop_expired(self._clock.now_ms())
                 missing, self._missing = self._missing, 0
                 behind = missing * _FEW > len(self._book) or not len(self._book)
                 wait = _FIRST_WAIT_S if behind else min(2 * wait, _LAST_WAIT_S)
@@ -92,6 +91,7 @@ class BookSync:
                     return
 
     async def _ask_some(self, nursery: trio.Nursery, behind: bool) -> None:
+        self._book.drop_expired(self._clock.now_ms())
         connected = [info.key for info in self._network.peers()]
         self._asked = {peer: self._asked[peer] for peer in connected if peer in self._asked}
         free = sorted(
