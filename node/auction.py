@@ -20,7 +20,7 @@ from market.decision import decide
 from market.explain import WhyNot, why_not
 from market.matching import Match, Shortlist, candidate_of, shortlist
 from market.offer_book import OfferBook
-from market.records import Bid, Lease, Offer, Refusal, RefusalReason
+from market.records import Award, Bid, Lease, Offer, Refusal, RefusalReason
 from market.signing import Signer, Verified, spec_hash
 from market.transcript import AwardFile, Try, record_auction, transcript_digest
 from node import wire
@@ -51,6 +51,9 @@ class Outcome(Struct, frozen=True, kw_only=True):
 Tell = Callable[[str, dict[str, Any]], Awaitable[None]]
 """``tell(event, detail)``: show the job's owner what happened."""
 
+Heard = Callable[[Award, Answer], Awaitable[None]]
+"""``heard(award, answer)``: told of every answer, so that providers are known by how they keep their word."""
+
 
 class Auctioneer:
     """Holds auctions on this node's own book."""
@@ -65,7 +68,9 @@ class Auctioneer:
         rng: random.Random,
         purse: Purse,
         prove_lane: Callable[[bytes, bytes], bytes],
+        heard: Heard | None = None,
     ) -> None:
+        self._heard = heard
         self._signer = signer
         self._intake = intake
         self._clock = clock
@@ -138,6 +143,8 @@ class Auctioneer:
             asked += 1
             award = self._awarding.sign(match, bid, purchase, digest)
             answer = await self._awarding.ask(award, match, purchase)
+            if self._heard is not None:
+                await self._heard(award.record, answer)
             if answer.lease is not None:
                 note_slots(self._intake.book, match, bid)
                 file = AwardFile(transcript=transcript, award=award.raw, lease=answer.lease.raw, tries=tuple(tries))
@@ -160,8 +167,8 @@ class Auctioneer:
         return Try(offer_id=match.offer.id, word=answer.word[:64])
 
     def _why_not(self, purchase: Purchase) -> WhyNot:
-        book = self._intake.book
-        everybody = [candidate_of(book, offer) for offer in book.live(self._clock.now_ms())]
+        book, us = self._intake.book, self._signer.key
+        everybody = [candidate_of(book, one) for one in book.live(self._clock.now_ms()) if one.signer != us]
         return why_not(everybody, purchase.spec.requirements, purchase.limits)
 
 

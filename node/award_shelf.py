@@ -5,12 +5,15 @@ One file per job in the node's own folder; the oldest go first when there are ma
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import trio
 
 from market.errors import InvalidRequest
 from market.transcript import AwardFile, pack_file
+
+log = logging.getLogger(__name__)
 
 KEPT = 512
 KEPT_BYTES = 512 * 1024 * 1024
@@ -23,9 +26,13 @@ class AwardShelf:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    async def put(self, job_id: str, file: AwardFile) -> None:
-        """Keep the file of a job's award; a later award of the same job replaces it."""
-        await trio.to_thread.run_sync(self._write, job_id, pack_file(file))
+    def put(self, job_id: str, file: AwardFile) -> None:
+        """Keep the file of a job's award; a later award of the same job replaces it. A full disk costs the file only:
+        it proves something, and nothing rests on it."""
+        try:
+            self._write(job_id, pack_file(file))
+        except OSError as error:
+            log.warning("the award file of job %s was not kept: %s", job_id[:8], error)
 
     async def get(self, job_id: str) -> bytes:
         """The packed file of a job's award.

@@ -9,10 +9,11 @@ from msgspec import Struct
 from ledger.payer import Payer
 from market.errors import Unavailable
 from node.auction import Auctioneer, Purse
+from node.award_shelf import AwardShelf
 from node.experience import Experience
 from node.lane_history import LaneHistory
 from node.lane_keeper import LaneKeeper
-from node.learning import learn_from_lease, learned_job_facts
+from node.learning import learn_from_answer, learn_from_lease, learned_job_facts
 from node.offer_intake import OfferIntake
 from node.report_desk import ReportDesk
 from node.requester import RequesterDesk
@@ -118,6 +119,7 @@ def _open_desk(
         rng=world.rng,
         purse=purse,
         prove_lane=payer.prove_lane,
+        heard=partial(learn_from_answer, experience),
     )
     desk = RequesterDesk(
         auctioneer,
@@ -129,6 +131,8 @@ def _open_desk(
         rng=world.rng,
         funds=partial(_funds, world, payer),
         facts=partial(learned_job_facts, experience),
+        shunned=experience.quiet,
+        shelf=AwardShelf(world.folder / "awards"),
         ended=partial(learn_from_lease, experience, intake.book, files),
     )
     return auctioneer, desk

@@ -6,8 +6,9 @@ from market.ask import JobFacts
 from market.job_history import Run
 from market.lease import Stage
 from market.offer_book import OfferBook
-from market.records import ExitReason, JobSpec
+from market.records import Award, ExitReason, JobSpec
 from node.active_job import Job
+from node.awarding import Answer
 from node.experience import Experience
 from node.job_file.facts import job_facts
 from node.job_file.request import JobRequest
@@ -20,6 +21,14 @@ _MIB = 1 << 20
 def learned_job_facts(experience: Experience, request: JobRequest, spec: JobSpec) -> JobFacts:
     """The facts behind an auction: what its owner says, completed by earlier runs of the same job."""
     return experience.facts(request.name, spec, job_facts(request, spec))
+
+
+async def learn_from_answer(experience: Experience, award: Award, answer: Answer) -> None:
+    """A provider was asked for a lease. Silence is not held against it: it may be the network's, or ours."""
+    if answer.lease is not None:
+        await experience.honoured(award.provider)
+    elif answer.refusal is not None:
+        await experience.refused(award, answer.refusal.record)
 
 
 async def learn_from_lease(

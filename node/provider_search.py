@@ -8,9 +8,11 @@ from random import Random
 from typing import Any
 
 import trio
+from msgspec.structs import replace
 
 from market.ask import Ask, JobFacts
 from market.explain import WhyNot, why_not
+from market.feasibility import Limits
 from market.matching import Shortlist, candidate_of, shortlist
 from market.records import JobSpec
 from node.active_job import Job
@@ -60,7 +62,9 @@ class ProviderSearch:
         tell: Tell,
         open_lease: OpenLease,
         facts: Facts = job_facts,
+        shunned: Callable[[], tuple[bytes, ...]] = tuple,
     ) -> None:
+        self._shunned = shunned
         self._auctioneer = auctioneer
         self._intake = intake
         self._clock = clock
@@ -127,7 +131,7 @@ class ProviderSearch:
         return Purchase(
             spec=job.spec,
             salt=job.salt,
-            limits=limits_of(job.request, self._purse),
+            limits=self._without_shunned(limits_of(job.request, self._purse)),
             strategy=job.request.strategy,
             weights=job.request.weights,
             job=self._facts(job.request, job.spec),
@@ -135,7 +139,12 @@ class ProviderSearch:
         )
 
     def _ask(self, request: JobRequest, spec: JobSpec) -> Ask:
-        return ask_of_request(request, self._facts(request, spec), self._purse)
+        ask = ask_of_request(request, self._facts(request, spec), self._purse)
+        return replace(ask, limits=self._without_shunned(ask.limits))
+
+    def _without_shunned(self, limits: Limits) -> Limits:
+        """Providers that go on refusing at their own tag are not asked for a while."""
+        return replace(limits, deny=tuple({*limits.deny, *self._shunned()}))
 
     def _fitting(self, job: Job) -> dict[Any, int]:
         """What there is to try, and how much of it. An offer that is only said again, with a new date, is the same."""

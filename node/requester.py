@@ -23,6 +23,7 @@ from market.lease import OVER, CancelRequested
 from node import wire
 from node.active_job import Job
 from node.auction import Auctioneer, Outcome, Purse
+from node.award_shelf import AwardShelf
 from node.control import TERMINAL_STATES
 from node.job_file.facts import job_facts
 from node.job_file.request import JobRequest
@@ -84,8 +85,11 @@ class RequesterDesk:
         funds: Callable[[], Awaitable[int | None]],
         facts: Facts = job_facts,
         ended: Ended = _unheard,
+        shunned: Callable[[], tuple[bytes, ...]] = tuple,
+        shelf: AwardShelf | None = None,
     ) -> None:
         self._ended = ended
+        self._shelf = shelf
         self.jobs: dict[str, Job] = {}
         self.boards: dict[bytes, LeaseBoard] = {}
         self._journal = journal
@@ -102,6 +106,7 @@ class RequesterDesk:
             tell=self.tell,
             open_lease=self._open,
             facts=facts,
+            shunned=shunned,
         )
         self._submitted = 0
         self._nursery: trio.Nursery | None = None
@@ -238,6 +243,8 @@ class RequesterDesk:
             salt=job.salt,
             job_id=job.job_id,
         )
+        if self._shelf is not None and outcome.file is not None:
+            self._shelf.put(job.job_id, outcome.file)
         now = self._clock.now_ms()
         leased = job_entry(job.job_id, LEASED, now, describe_lease(outcome.lease, gpu=outcome.match.offer.record.gpu))
         self._attach(job, await open_board(self._journal, opened, now=now, also=[leased]))
