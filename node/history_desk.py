@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 HISTORY_RATE = Rate(per_second=0.2, burst=10.0)
 """Times that we show one peer our history. Each may be a mebibyte."""
+HISTORY_TOTAL = Rate(per_second=5.0, burst=50.0)
+"""The same for all peers together: new identities cost nothing."""
 MAX_BARS = 4096
 _LOOK_EVERY_S = 20.0
 _MAX_FILE = 64 * 1024 * 1024
@@ -101,7 +103,8 @@ class HistoryDesk:
     async def _answer(self, peer: bytes, request: bytes) -> bytes:
         """Show our bars; nothing to a peer that asks more often than anybody needs to."""
         asked = codec.unpack_record(request, HistoryRequest, limit=512)
-        if not self._budgets.allow(peer, HISTORY_RATE, trio.current_time()):
+        now = trio.current_time()
+        if not (self._budgets.allow(peer, HISTORY_RATE, now) and self._budgets.allow(b"", HISTORY_TOTAL, now)):
             return codec.pack_record(HistoryAnswer(complete=False))
         return codec.pack_record(
             fitting(self.history.bars(asked.gpu, since=asked.since, step_ms=asked.step_ms), wire.MAX_RESPONSE)

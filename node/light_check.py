@@ -43,8 +43,8 @@ class Statement:
         shown: the newest version of each machine, withdrawals too; none that has expired.
         complete: the peer showed all of it.
         forged: codes of what was wrong with envelopes that nobody signed like that.
-        over: offers that expired longer ago than clocks may differ.
-        misdated: how many offers are dated such that no node with our time would keep them.
+        over: offers that expired longer ago than the peer's clock and ours may differ.
+        misdated: how many offers are over, or dated such that no node with our time would keep them.
     """
 
     def __init__(self, peer: bytes) -> None:
@@ -79,7 +79,9 @@ class Statement:
                 continue
             record = offer.record
             if record.expires_at <= now:
-                if record.expires_at <= now - max_skew_ms and len(self.over) < MAX_NAMED:
+                self.misdated += 1
+                # Both clocks may be wrong, in opposite directions.
+                if record.expires_at <= now - 2 * max_skew_ms and len(self.over) < MAX_NAMED:
                     self.over.append(offer)
             elif record.issued_at > now + max_skew_ms or record.expires_at > now + max_skew_ms + MAX_TTL_MS:
                 self.misdated += 1

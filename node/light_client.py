@@ -94,7 +94,7 @@ class LightClient:
         for peer, statement in told.items():
             report = reports[peer]
             report.complete, report.shown, report.forged = statement.complete, statement.live, statement.forged
-        out_of_time = [one for one in told.values() if len(one.over) + one.misdated > one.live]
+        out_of_time = [one for one in told.values() if one.misdated > one.live]
         self.clock_is_doubtful = 2 * len(out_of_time) > len(told)
         if not self.clock_is_doubtful:
             for peer, statement in told.items():

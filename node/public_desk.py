@@ -15,6 +15,8 @@ from node.ports import Clock, Network
 
 BIDS_RATE = Rate(per_second=0.5, burst=10.0)
 """Times that we show one peer the bids. Each may be a quarter of a mebibyte."""
+BIDS_TOTAL = Rate(per_second=20.0, burst=100.0)
+"""The same for all peers together: new identities cost nothing."""
 MAX_BIDS = 1024
 MAX_BIDS_ANSWER = 256 * 1024
 
@@ -42,7 +44,8 @@ class PublicDesk:
         return [bid for bid in reversed(list(self._heard())) if bid.record.expires_at > now]
 
     async def _answer(self, peer: bytes, request: bytes) -> bytes:
-        if not self._budgets.allow(peer, BIDS_RATE, trio.current_time()):
+        now = trio.current_time()
+        if not (self._budgets.allow(peer, BIDS_RATE, now) and self._budgets.allow(b"", BIDS_TOTAL, now)):
             return codec.pack([])
         shown: list[bytes] = []
         size = 16

@@ -171,7 +171,7 @@ def test_a_visitor_sees_what_all_see_and_blames_nobody() -> None:
     play(scenario)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_honest_peers_are_never_blamed_whatever_is_under_way(seed: int) -> None:
     async def scenario(town: Town) -> None:
         async with town.of("first", "a", "b", "c", "d", "e") as nodes, trio.open_nursery() as nursery:
@@ -185,7 +185,7 @@ def test_honest_peers_are_never_blamed_whatever_is_under_way(seed: int) -> None:
 
             for node in nodes:
                 nursery.start_soon(trade, node)
-            for _ in range(25):
+            for _ in range(20):
                 await trio.sleep(town.luck.uniform(0, 10))
                 _, reports = await town.look()
                 assert blamed(reports) == {}
@@ -309,7 +309,7 @@ def test_a_peer_that_shows_what_is_long_over_is_named() -> None:
             await a.post(10)
             await trio.sleep(4)
             await town.look()
-            await trio.sleep(wire.OFFER_TTL_MS / 1000 + wire.MAX_CLOCK_SKEW_MS / 1000)
+            await trio.sleep((wire.OFFER_TTL_MS + 2 * wire.MAX_CLOCK_SKEW_MS) / 1000)
             await b.post(20, machine="m1")
             await b.post(21, machine="m2")
             await trio.sleep(4)
@@ -320,13 +320,14 @@ def test_a_peer_that_shows_what_is_long_over_is_named() -> None:
     play(scenario)
 
 
-def test_a_wrong_clock_is_suspected_before_all_peers_are() -> None:
+@pytest.mark.parametrize("minutes", [-10, 2, 10])
+def test_a_wrong_clock_is_suspected_before_all_peers_are(minutes: int) -> None:
     async def scenario(town: Town) -> None:
         async with town.of("first", "a", "b") as (_, a, b):
             await a.post(10)
             await b.post(20)
             await trio.sleep(4)
-            town.clock.skew_ms = 10 * 60_000
+            town.clock.skew_ms = minutes * 60_000
             async with town.visitor() as client:
                 sightings, reports = await client.offers()
             assert (sightings, client.clock_is_doubtful) == ([], True)

@@ -14,7 +14,7 @@ from market.price_history import STEP_MS, Bar, check_bar
 from market.records import Offer
 from market.signing import Verified
 from node import wire
-from node.history_desk import HISTORY_RATE, HistoryAnswer, HistoryDesk, HistoryRequest, fitting
+from node.history_desk import HISTORY_RATE, HISTORY_TOTAL, HistoryAnswer, HistoryDesk, HistoryRequest, fitting
 from tests.fakes.desks import RecordingNetwork, SetClock
 from tests.fakes.samples import BUYER, NOW, SELLER, an_offer
 
@@ -110,6 +110,19 @@ async def test_a_peer_that_asks_all_the_time_is_shown_nothing(autojump_clock: Mo
     assert not answers[-1].complete
     await trio.sleep(1 / HISTORY_RATE.per_second)
     assert (await shop.ask()).bars
+
+
+async def test_many_new_identities_are_shown_no_more_than_one_crowd(autojump_clock: MockClock) -> None:
+    shop = Shop()
+    shop.sells(10)
+    await shop.desk._look()
+    asked = codec.pack_record(HistoryRequest())
+    empty = codec.pack_record(HistoryAnswer(complete=False))
+    answers = [
+        await shop.network.handlers[wire.PROTOCOL_HISTORY](number.to_bytes(32, "big"), asked)
+        for number in range(int(HISTORY_TOTAL.burst) + 5)
+    ]
+    assert answers.count(empty) == 5
 
 
 def test_an_answer_holds_the_newest_that_fit() -> None:

@@ -10,7 +10,7 @@ from market import codec
 from market.records import Bid
 from market.signing import Verified, verify
 from node import public_desk, wire
-from node.public_desk import BIDS_RATE, PublicDesk
+from node.public_desk import BIDS_RATE, BIDS_TOTAL, PublicDesk
 from tests.fakes.desks import RecordingNetwork, SetClock
 from tests.fakes.samples import BUYER, NOW, SELLER, a_bid
 
@@ -52,3 +52,11 @@ async def test_who_asks_all_the_time_is_shown_nothing(autojump_clock: MockClock)
     assert answers[-2:] == [codec.pack([1]), codec.pack([])]
     await trio.sleep(1 / BIDS_RATE.per_second)
     assert await shown(network) == [1]
+
+
+async def test_many_new_identities_are_shown_no_more_than_one_crowd(autojump_clock: MockClock) -> None:
+    _, network = a_desk(some_bids(2))
+    shown_to = 0
+    for number in range(int(BIDS_TOTAL.burst) + 5):
+        shown_to += bool(await network.ask(number.to_bytes(32, "big"), wire.PROTOCOL_BIDS, b""))
+    assert shown_to == BIDS_TOTAL.burst
