@@ -7,6 +7,7 @@ from typing import Any
 import trio
 
 from market.ask import facts_of_spec
+from market.records import RefusalReason
 from market.speeds import UNKNOWN, speed_of
 from tests.simulation.marketplace import JobScript, Marketplace, Participant, request, simulate
 
@@ -113,3 +114,35 @@ def test_an_owner_that_vanished_is_dearer_the_next_time() -> None:
     assert seen["conduct"].broken == 1
     assert seen["failure"] > 100
     assert seen["second"].honoured == 1, "the next job went to the one that broke off again"
+
+
+async def _a_bait(market: Marketplace) -> dict[str, Any]:
+    buyer, bait, honest = market.add("buyer", tokens=10_000_000), market.add("bait"), market.add("honest")
+    bait.sells(PRICE // 2)
+    honest.sells(PRICE)
+    honest.job = JobScript(duration_ms=1_000)
+    async with trio.open_nursery() as nursery, market.introducing():
+        for participant in (bait, honest, buyer):
+            nursery.start_soon(run, participant)
+        await offers(buyer, 2)
+        assert bait.node is not None
+        assert bait.node.selling is not None
+        bait.node.selling.desk._why_not = lambda award, asked: (RefusalReason.DRAINING, "")  # type: ignore[method-assign]
+        for _ in range(12):
+            await buy(buyer)
+        assert buyer.node is not None
+        found = {
+            "bait": buyer.node.buying.experience.conduct(bait.signer.key),
+            "honest": buyer.node.buying.experience.conduct(honest.signer.key),
+        }
+        nursery.cancel_scope.cancel()
+    return found
+
+
+def test_who_advertises_and_refuses_is_asked_less_and_less() -> None:
+    """Half the price, and never a lease: after two of its tags it is left alone for a while."""
+    seen: Any = simulate(5, _a_bait)
+    assert seen["honest"].kept == 12
+    assert 2 <= seen["bait"].refused <= 6, seen["bait"]
+    assert seen["bait"].pauses >= 1
+    assert seen["bait"].reputation < 500
