@@ -38,7 +38,8 @@ class ChainConfig(Struct, frozen=True, kw_only=True):
 class ProviderConfig(Struct, frozen=True, kw_only=True):
     """What this machine sells. CPU, memory and disk are per slot; prices are nanotokens per GPU-second.
 
-    ``floor`` 0 is none; ``price_cap`` 0 is the usual multiple of the floor. ``speed`` and ``net_mbps`` 0: not measured.
+    ``floor`` 0 is none; ``price_cap`` 0 is the usual multiple of the floor; ``quote_discount`` is permille below the
+    price. ``speed`` and ``net_mbps`` 0: not measured.
     """
 
     price: int = 83_333
@@ -54,6 +55,7 @@ class ProviderConfig(Struct, frozen=True, kw_only=True):
     speed: int = 0
     net_mbps: int = 0
     floor: int = 0
+    quote_discount: int = 0
     surge: bool = False
     price_cap: int = 0
     machine: str = "m0"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from market.errors import InvalidRequest
+from market.quoting import MAX_DISCOUNT
 from node import config_values as values
 from node.config_values import ConfigError, line_of
 
@@ -104,6 +105,13 @@ _PROVIDER = {
     ),
     "floor": Key(
         "floor", values.read_price, '"0.11/h"', "Never ask less than this: `cfab provider price` works it out."
+    ),
+    "quote_discount": Key(
+        "quote_discount",
+        values.read_percent(MAX_DISCOUNT // 10),
+        '"10%"',
+        "How far below the price you go for a job that asks you for a quote, when the whole machine is idle; less in"
+        " proportion to what is in use, and never below `floor`. Default 0%: the price, for everybody.",
     ),
     "surge": Key(
         "surge",

@@ -19,6 +19,7 @@ _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _MULTIADDR = re.compile(
     r"(/(ip4/[\d.]{7,15}|ip6/[0-9A-Fa-f:]{2,39}|dns[46]?/[A-Za-z0-9.-]{1,253}))/tcp/(\d{1,5})(/p2p/\w{40,64})?"
 )
+_PERCENT = re.compile(r"(\d{1,3})(?:\.(\d))?\s?%", re.ASCII)
 _MAX_MBPS = 1_000_000
 _SIMULATED = re.compile(r"simulated:([A-Za-z0-9-]{1,48}):(\d+(?:GB|GiB|MiB))")
 
@@ -116,6 +117,19 @@ def read_address(value: Any) -> bytes:
 
 def read_price(value: Any) -> int:
     return parse_hourly_price(read_text(value))
+
+
+def read_percent(most: int) -> Callable[[Any], int]:
+    """A reader of percentages up to ``most``, with one decimal at most: ``"2.5%"`` is 25, in permille."""
+
+    def read(value: Any) -> int:
+        found = _PERCENT.fullmatch(read_text(value))
+        permille = 10 * int(found[1]) + int(found[2] or 0) if found else -1
+        if not 0 <= permille <= 10 * most:
+            raise _wrong(f"takes a percentage from 0% to {most}%", 'for example "10%"')
+        return permille
+
+    return read
 
 
 def read_duration(low: int, high: int) -> Callable[[Any], int]:

@@ -24,6 +24,7 @@ class MachineClass(Struct, frozen=True, kw_only=True):
     """What the owner decided to sell. Amounts are per slot; prices in nanotokens per GPU-second.
 
     The price stays between ``floor`` and ``price_cap`` (0: no limit), whoever moves it; with ``surge`` it follows use.
+    ``quote_discount`` is permille given away to who asks for a quote while everything is idle.
     """
 
     name: str
@@ -51,6 +52,7 @@ class MachineClass(Struct, frozen=True, kw_only=True):
     surge: bool = False
     floor: int = 0
     price_cap: int = 0
+    quote_discount: int = 0
 
 
 _ON_THE_TAG = tuple(name for name in MachineClass.__struct_fields__ if name in Offer.__struct_fields__)

@@ -79,6 +79,7 @@ def _machine(
         surge=config.surge,
         floor=config.floor,
         price_cap=cap_of(config),
+        quote_discount=config.quote_discount,
         driver=first.driver if first else "",
         cuda_milli=first.cuda_milli if first else 0,
         runtimes=engine.runtimes[:8],

@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 MAX_OPEN_LEASES = 4096
 _WORK = "/work"
 _HOLDS_SLOTS = frozenset({Stage.GRANTED, Stage.FUNDED, Stage.RUNNING})
+_NOT_OURS = frozenset({"reputation", "price"})
+"""Rules that a provider does not hold an award to: what others think of it, and the price, which was judged before and
+may be that of its own quote, below the tag."""
 
 
 class AwardRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,7 +218,7 @@ class ProviderDesk:
             return RefusalReason.BAD_SPEC, problem
         limits = Limits(max_price=award.price, chain_id=award.chain_id, escrow=award.escrow)
         for name, holds in RULES:
-            if name != "reputation" and not holds(candidate, spec.requirements, limits):
+            if name not in _NOT_OURS and not holds(candidate, spec.requirements, limits):
                 return RefusalReason.BAD_SPEC, f"the job asks for more than the offer has ({name})"
         return None, ""
 

@@ -6,7 +6,7 @@ answer holds nothing: slots are set aside by an award alone, and asking many cos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 import trio
@@ -39,30 +39,14 @@ class QuoteRequest(msgspec.Struct, frozen=True, kw_only=True):
     offer_id: bytes
 
 
-class QuotePolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """An owner's rule: permille below the tag when all is idle, and the price it never goes below."""
-
-    discount: int = 0
-    floor: int = 0
-
-
 class QuoteDesk:
     """The provider's side. Says nothing below the tag unless its owner allowed a discount."""
 
-    def __init__(
-        self,
-        machines: Mapping[str, Machine],
-        *,
-        signer: Signer,
-        network: Network,
-        clock: Clock,
-        policy: Callable[[], QuotePolicy],
-    ) -> None:
+    def __init__(self, machines: Mapping[str, Machine], *, signer: Signer, network: Network, clock: Clock) -> None:
         self._machines = machines
         self._signer = signer
         self._network = network
         self._clock = clock
-        self._policy = policy
         self._budgets = PeerBudgets()
 
     def register(self) -> None:
@@ -74,25 +58,28 @@ class QuoteDesk:
         bid = verify(asked.bid, Bid)
         if bid.signer != peer:
             raise PeerFault("a quote asked for by another than the bidder", code="wrong_bid")
-        machine, policy = self._machines.get(asked.machine), self._policy()
-        if machine is None or not policy.discount or not self._budgets.allow(peer, QUOTE_RATE, trio.current_time()):
+        machine = self._machines.get(asked.machine)
+        if machine is None or not machine.description.quote_discount:
             return _NO_QUOTE
         now = self._clock.now_ms()
         tag = next((offer for offer in machine.tags(now) if offer.id == asked.offer_id), None)
         free = 0 if machine.draining else machine.inventory.free_slots
         if tag is None or free < bid.record.requirements.slots:
             return _NO_QUOTE
-        return codec.pack({"quote": self._quote(tag, bid.record, free, policy, now).raw})
+        sold = machine.description
+        price = quote_price(tag.record, free_slots=free, discount=sold.quote_discount, floor=sold.floor)
+        if price >= tag.record.price or not self._budgets.allow(peer, QUOTE_RATE, trio.current_time()):
+            return _NO_QUOTE
+        return codec.pack({"quote": self._quote(tag, bid.record, price, now).raw})
 
-    def _quote(self, tag: Verified[Offer], bid: Bid, free: int, policy: QuotePolicy, now: int) -> Verified[Quote]:
-        offer = tag.record
+    def _quote(self, tag: Verified[Offer], bid: Bid, price: int, now: int) -> Verified[Quote]:
         return self._signer.sign(
             Quote(
                 provider=self._signer.key,
                 bid_id=bid.bid_id,
-                machine=offer.machine,
+                machine=tag.record.machine,
                 offer_id=tag.id,
-                price=quote_price(offer, free_slots=free, discount=policy.discount, floor=policy.floor),
+                price=price,
                 issued_at=now,
                 expires_at=now + QUOTE_TTL_MS,
             )

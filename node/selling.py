@@ -13,6 +13,7 @@ from node.offer_poster import OfferPoster
 from node.provider import ProviderDesk
 from node.provider_duties import ProviderDuties
 from node.provider_streams import ProviderStreams
+from node.quotes import QuoteDesk
 from node.trading_world import TradingSettings, World
 from runtime.ports import ContainerEngine
 from runtime.supervisor import tidy_up
@@ -63,6 +64,8 @@ async def open_selling(
         settle_patience_s=settings.settle_patience_s,
     )
     desk.register()
+    quotes = QuoteDesk(desk.machines, signer=world.signer, network=world.network, clock=world.clock)
+    quotes.register()
     streams = ProviderStreams(desk, network=world.network, engine=engine, payee=payee, files=files, clock=world.clock)
     streams.register()
     # Before the first offer: a stray container would run on slots that are about to be sold.

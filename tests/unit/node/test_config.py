@@ -68,6 +68,7 @@ notice = "2m"
 speed = 1060
 net = "1Gbit"
 floor = "0.12/h"
+quote_discount = "12.5%"
 surge = true
 price_cap = "0.36/h"
 machine = "m1"
@@ -89,6 +90,7 @@ close_lanes = false
     assert (provider.interruptible, provider.notice_ms) == (True, 120_000)
     assert (provider.speed, provider.net_mbps) == (1060, 1000)
     assert (provider.floor, provider.surge, provider.price_cap) == (33_333, True, 100_000)
+    assert provider.quote_discount == 125
     assert not config.requester.close_lanes
     assert str(config.api_socket) == "/run/a.sock"
 
@@ -144,6 +146,9 @@ def test_variable_may_hold_a_list_a_number_and_a_switch(tmp_path: Path) -> None:
         ("[provider]\nnet = '0.1Mbit'\n", 2, "bad_config", ""),
         ("[provider]\nsurge = 'slow'\n", 2, "bad_config", ""),
         ("[provider]\nfloor = '0.1'\n", 2, "price_unit", "0.35/h"),
+        ("[provider]\nquote_discount = '91%'\n", 2, "bad_config", '"10%"'),
+        ("[provider]\nquote_discount = '10'\n", 2, "bad_config", '"10%"'),
+        ("[provider]\nquote_discount = 0.1\n", 2, "bad_config", ""),
         ("[provider]\n\nnotice = '2m'\n", 3, "contradiction", "interruptible = true"),
         ("[provider]\nsurge = true\n", 2, "contradiction", "floor"),
         (CHAIN.replace("http://", "ftp://"), 3, "bad_config", "8545"),

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from bootstrap.identity import peer_id_of
@@ -17,7 +18,7 @@ from market.records import Requirements
 from market.signing import Signer
 from node import wire
 from node.machine import Machine
-from node.quotes import PATIENCE_S, QuoteDesk, QuotePolicy, ask_for_quotes
+from node.quotes import PATIENCE_S, QuoteDesk, QuoteRequest, ask_for_quotes
 from tests.fakes.desks import machine_class
 from tests.fakes.memory_network import MemoryNetwork, MemoryWorld
 from tests.fakes.samples import BUYER, NOW, a_bid, an_ask, some_limits
@@ -37,16 +38,10 @@ class Stall:
 
     def __init__(self, network: MemoryNetwork, seed: bytes, price: int, discount: int) -> None:
         signer = Signer.from_seed(seed)
-        self.machine = Machine(machine_class(price=price, slots=2), signer)
+        self.machine = Machine(machine_class(price=price, slots=2, quote_discount=discount), signer)
         self.offer = self.machine.post(NOW, ())
-        self.policy = QuotePolicy(discount=discount)
-        self.desk = QuoteDesk(
-            {self.machine.description.name: self.machine},
-            signer=signer,
-            network=network,
-            clock=FixedClock(),
-            policy=lambda: self.policy,
-        )
+        machines = {self.machine.description.name: self.machine}
+        self.desk = QuoteDesk(machines, signer=signer, network=network, clock=FixedClock())
         self.desk.register()
 
 
@@ -110,6 +105,19 @@ async def test_nothing_is_quoted_for_what_is_not_there(autojump_clock: MockClock
         assert await ask_for_quotes(here, FixedClock(), large, matches(stalls)[1]) == []  # type: ignore[arg-type]
         stalls[0].machine.draining = True
         assert await ask_for_quotes(here, FixedClock(), BID, matches(stalls)[1]) == []  # type: ignore[arg-type]
+
+
+async def test_nobody_goes_below_the_floor_and_nothing_is_signed_that_is_no_less_than_the_tag(
+    autojump_clock: MockClock,
+):
+    async with a_market(900) as (here, stalls):
+        machine = stalls[0].machine
+        machine.description = replace(machine.description, floor=990)
+        (quote,) = await ask_for_quotes(here, FixedClock(), BID, matches(stalls)[1])  # type: ignore[arg-type]
+        assert quote.record.price == 990
+        machine.description = replace(machine.description, floor=1_000)
+        request = codec.pack_record(QuoteRequest(bid=BID.raw, machine="m0", offer_id=stalls[0].offer.id))
+        assert codec.unpack(await stalls[0].desk._answer(here.key, request)) == {}
 
 
 async def test_rubbish_is_no_quote(autojump_clock: MockClock):
