@@ -110,6 +110,11 @@ async def plan(control: Control, body: Body) -> Any:
     return await control.plan(body)
 
 
+@router.get("/jobs/{job}/award")
+async def award_file(control: Control, job: str) -> Json:
+    return await control.award_file(job)
+
+
 @router.get("/jobs/{job}/explain")
 async def explain(control: Control, job: str) -> Any:
     return await control.explain(job)

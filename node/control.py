@@ -108,6 +108,11 @@ class NodeControl(Protocol):
         """
         ...
 
+    async def award_file(self, job: str) -> Json:
+        """What proves how a job's provider was chosen: ``{"job", "file"}``, the file as base64 for
+        ``cfab verify-award``."""
+        ...
+
     async def explain(self, job: str) -> ExplainView:
         """Why a job went to its provider, or to nobody; and what was expected of it beside what came of it."""
         ...

@@ -170,6 +170,16 @@ class RequesterDesk:
         self._nursery.start_soon(self._run, job)
         return job_id
 
+    async def award_file(self, job_id: str) -> bytes:
+        """What proves how a job's provider was chosen, as :func:`market.transcript.read_file` reads it.
+
+        Raises:
+            InvalidRequest: there is none for this job (any more).
+        """
+        if self._shelf is None:
+            raise InvalidRequest("this node keeps no award files", code="not_found")
+        return await self._shelf.get(job_id)
+
     async def cancel(self, job: Job) -> None:
         """Ask for the end of a job: at once in the queue, by the provider once it is leased. Safe to repeat."""
         if not job.cancelled.is_set():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -125,6 +126,10 @@ class NodeService:
 
     async def plan(self, request: Json) -> PlanView:
         return await self._planner().plan(JobRequest.from_json(request))
+
+    async def award_file(self, job: str) -> Json:
+        await self._read_job(job)
+        return {"job": job, "file": base64.b64encode(await self._buying().desk.award_file(job)).decode()}
 
     async def explain(self, job: str) -> ExplainView:
         submitted, _ = await self._read_job(job)

@@ -19,6 +19,7 @@ from node.job_file import JobRequest
 from node.market_depth import depth_of
 from node.market_shapes import BidView, DepthView, HistoryBar
 from node.market_views import bar_view, bid_view
+from node.plan_shapes import ExplainView, PlanView
 from tests.fakes.samples import BUYER, NOW, SELLER, a_bid, an_offer
 
 T0 = 1_700_000_000_000
@@ -158,7 +159,8 @@ class ScriptedControl:
         events: what every submitted job goes through; :data:`HOLD` entries wait for :meth:`release`.
         output: the job's output in pieces; :data:`HOLD` likewise.
         fail: method name → error raised by it.
-        submitted: requests as received.
+        submitted: requests as received; ``planned``: those that were only asked about.
+        plan_answer, explanation: what those who ask are told.
         calls: names of the verbs that change something, in order.
         streams_open: how many event and log streams are being read.
     """
@@ -168,6 +170,9 @@ class ScriptedControl:
         self.output: list[Any] = [b"epoch 1\n", b"epoch 2\n"] if output is None else output
         self.fail: dict[str, Exception] = {}
         self.submitted: list[JobRequest] = []
+        self.planned: list[JobRequest] = []
+        self.plan_answer: Any = {}
+        self.explanation: Any = {}
         self.calls: list[str] = []
         self.streams_open = 0
         self._released = trio.Event()
@@ -213,6 +218,19 @@ class ScriptedControl:
         self._try("submit")
         self.submitted.append(JobRequest.from_json(request))
         return {"job": JOB}
+
+    async def plan(self, request: Json) -> PlanView:
+        self._try("plan")
+        self.planned.append(JobRequest.from_json(request))
+        return self.plan_answer
+
+    async def award_file(self, job: str) -> Json:
+        self._try("award_file")
+        return {"job": job, "file": "Y2ZhYg=="}
+
+    async def explain(self, job: str) -> ExplainView:
+        self._try("explain")
+        return self.explanation
 
     async def jobs(self) -> list[JobView]:
         self._try("jobs")

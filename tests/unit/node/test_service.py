@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import trio
 
 from market.errors import FabricError, InvalidRequest
 from market.money import amount_due
+from market.transcript import check_award, read_file
 from node.config import ChainConfig, NodeConfig
 from node.control import TERMINAL_EVENTS
 from node.job_file.request import JobRequest
@@ -174,6 +176,20 @@ def test_both_sides_have_a_receipt_for_the_same_amount():
         assert bought["amount"] == sold["amount"]
         assert bought["receipt"] == sold["receipt"]
         assert bought["gpu"] == sold["gpu"] == "none"
+
+    visit(ask)
+
+
+def test_the_choice_of_a_provider_can_be_proved_to_anybody():
+    async def ask(buyer: NodeService, seller: NodeService, _market: Marketplace) -> None:
+        job = await submit(buyer)
+        await until(buyer, job, "succeeded")
+        answer = await buyer.award_file(job)
+        found = check_award(read_file(base64.b64decode(answer["file"])))
+        assert (found.place, found.by_word) == (1, 0)
+        assert found.provider.hex() == (await seller.status())["key"]
+        with pytest.raises(InvalidRequest):
+            await buyer.award_file("0" * 32)
 
     visit(ask)
 
