@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from node.control_shapes import Money, PriceView
-from node.job_events import CandidateView, ClosestChange, Matching, RejectedRule
+from node.job_events import CandidateView, ClosestChange, Matching, RejectedRule, WeightsView
 
 
 class PlanView(TypedDict, total=False):
@@ -25,6 +25,7 @@ class PlanView(TypedDict, total=False):
     expected_ms: int | None
     earlier_runs: int
     strategy: str
+    weights: WeightsView
     offers: int
     matches: int
     chosen: int | None

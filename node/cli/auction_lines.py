@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from node.cli.amounts import amount, at_risk, price
 from node.cli.suggestion import change_text
 from node.cli.terminal import safe, short, table
+from node.job_file.ranking import describe_weights
 from node.quantities import format_duration
 
 MAX_CANDIDATES = 5
@@ -53,9 +54,9 @@ Propose = Callable[[Sequence[dict[str, Any]]], Proposal | None]
 
 def counts_line(seen: Mapping[str, Any]) -> str:
     """``5 offers · 4 too dear · 1 match``."""
-    counts = [f"{seen.get('offers', 0)} offers"]
-    counts += [f"{rule.get('fails')} {rule_words(rule.get('rule'))}" for rule in seen.get("rejected", [])[:6]]
-    return " · ".join([*counts, f"{seen.get('matches', 0)} match"])
+    counts = [f"{safe(seen.get('offers', 0))} offers"]
+    counts += [f"{safe(rule.get('fails'))} {rule_words(rule.get('rule'))}" for rule in seen.get("rejected", [])[:6]]
+    return " · ".join([*counts, f"{safe(seen.get('matches', 0))} match"])
 
 
 def rule_words(rule: object) -> str:
@@ -125,11 +126,16 @@ def closest_lines(seen: Mapping[str, Any], propose: Propose | None = None) -> li
     return [*lines, f"  {safe(command)}"] if command else lines
 
 
-def weights_line(seen: Mapping[str, Any]) -> str:
-    """The strategy and what its weights are."""
+def weights_lines(seen: Mapping[str, Any]) -> list[str]:
+    """The strategy, its weights and what they mean; nothing from an older node."""
     weights = seen.get("weights")
-    told = ", ".join(f"{safe(name)} {safe(value)}" for name, value in weights.items()) if weights else "unknown"
-    return f"{safe(seen.get('strategy', '?'))}: {told}"
+    if not isinstance(weights, dict):
+        return []
+    told = ", ".join(f"{safe(name)} {safe(value)}" for name, value in weights.items())
+    known = [weights.get(term) for term in ("cost", "speed", "reliability", "latency")]
+    meaning = describe_weights(tuple(known)) if all(isinstance(one, int) for one in known) else ""  # type: ignore[arg-type]
+    going = f"; the going price is {price(seen['going_price'])}" if seen.get("going_price") else ""
+    return [f"{safe(seen.get('strategy', 'custom'))}: {told}", *([meaning + going] if meaning else [])]
 
 
 def _why(term: str, candidate: Mapping[str, Any]) -> str:

@@ -21,6 +21,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Jobs": {
         "run": ("node.cli.run:run", "Buy a machine for one command and watch it."),
         "submit": ("node.cli.run:submit", "Run the job that a file describes."),
+        "plan": ("node.cli.plan:plan", "What would happen to a job now, without buying."),
+        "explain": ("node.cli.explain:explain", "Why a job went to its provider, or to nobody."),
         "ps": ("node.cli.jobs:ps", "List jobs."),
         "show": ("node.cli.jobs:show", "One job in full."),
         "logs": ("node.cli.logs:logs", "A job's output."),

@@ -16,6 +16,7 @@ from node.control_shapes import (
     WalletView,
 )
 from node.market_shapes import BidView, DepthView, HistoryBar, PeerReport
+from node.plan_shapes import ExplainView, PlanView
 from node.what_if_shapes import WhatIfView
 
 
@@ -223,6 +224,8 @@ PRINTED: dict[str, tuple[object, str]] = {
     "doctor": (list[Check], ""),
     "run": (Lines, "with `--detach`: `SubmittedJob`"),
     "submit": (Lines, "with `--detach`: `SubmittedJob`"),
+    "plan": (PlanView, "exit code 5 when nothing fits, 6 when the wallet holds too little"),
+    "explain": (ExplainView, ""),
     "ps": (list[JobView], "newest first"),
     "show": (JobView, ""),
     "logs": (LogLine, "one object per line"),
