@@ -8,6 +8,7 @@ round brought little, one is asked now and then. What they show is judged as gos
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import trio
 
@@ -34,8 +35,20 @@ _SHOWN_FOR_S = 1.0
 _VIEWED_PER_S = 20_000
 """Offers. A large book is looked over less often, so that it takes a small share of our time."""
 _JUDGED_AT_ONCE = 8
+_USELESS_AT_MOST = 128
+"""Expired, outdated or refused records after which we leave. An honest peer shows what we lack, and by chance a few
+others; somebody who wants us to check signatures for nothing has no end of them."""
+_OF_USE = (Intake.ADDED, Intake.REPLACED, Intake.WITHDRAWN, Intake.KNOWN)
 _FEW = 32
 """A round that added more than one machine for this many in the book shows that we were behind."""
+
+
+@dataclass
+class _Visit:
+    """One peer that is being asked, and how many records it has shown that were of no use."""
+
+    peer: bytes
+    useless: int = 0
 
 
 class BookSync:
@@ -120,47 +133,54 @@ class BookSync:
 
     async def _read_book(self, peer: bytes, start: bytes) -> None:
         """Read all that we lack, from one name on to the last, and then from the first up to there."""
+        visit = _Visit(peer)
         try:
-            if await self._read_pages(peer, start, b"") and start:
-                await self._read_pages(peer, b"", start)
+            if await self._read_pages(visit, start, b"") and start:
+                await self._read_pages(visit, b"", start)
         except PeerUnreachable:
             return
         except PeerFault as fault:
             self._network.penalise(peer, fault.code)
 
-    async def _read_pages(self, peer: bytes, after: bytes, until: bytes) -> bool:
+    async def _read_pages(self, visit: _Visit, after: bytes, until: bytes) -> bool:
         """Whether the peer showed everything it has that we lack, from ``after`` at least to ``until``."""
         for _ in range(_PAGES_AT_MOST):
             answer = await self._network.request(
-                peer,
+                visit.peer,
                 wire.PROTOCOL_BOOK,
                 self._look(0.0).question(after),
                 timeout=wire.REQUEST_TIMEOUT_S,
                 max_response=wire.MAX_RESPONSE,
             )
             page = read_page(answer, after=after, limit=wire.MAX_RESPONSE)
-            if page is None or not await self._keep(peer, page, after):
+            if page is None or not await self._keep(visit, page, after):
                 return False
             if not page.then or (until and page.then >= until):
                 return True
             after = page.then
         return False
 
-    async def _keep(self, peer: bytes, page: Page, after: bytes) -> bool:
+    async def _keep(self, visit: _Visit, page: Page, after: bytes) -> bool:
         """Judge and keep what a page shows. False: the peer has shown us as much as we look at for now."""
         last = after
         for start in range(0, len(page.envelopes), _JUDGED_AT_ONCE):
-            judged = self._judge(peer, page.envelopes[start : start + _JUDGED_AT_ONCE])
+            envelopes = page.envelopes[start : start + _JUDGED_AT_ONCE]
+            judged = self._judge(visit.peer, envelopes)
             if judged.verdict is Verdict.REJECT:
                 raise PeerFault("a record in a book that nobody may pass on", code=judged.reason)
             if judged.verdict is Verdict.POSTPONE:
                 return False
+            visit.useless += len(envelopes)
             for offer in judged.records:
                 name = name_of(offer.record)
                 if name <= last or (page.then and name > page.then):
                     raise PeerFault("a page of a book that is out of order", code="not_asked")
                 last = name
-                self._missing += self._take(offer, peer) in (Intake.ADDED, Intake.WITHDRAWN)
+                outcome = self._take(offer, visit.peer)
+                self._missing += outcome in (Intake.ADDED, Intake.WITHDRAWN)
+                visit.useless -= outcome in _OF_USE
+            if visit.useless > _USELESS_AT_MOST:
+                return False
             await trio.lowlevel.checkpoint()
         return True
 

@@ -34,8 +34,9 @@ GOSSIP_RATE = Rate(per_second=100.0, burst=1000.0)
 RECORD_RATE = Rate(per_second=100.0, burst=1000.0)
 """Records in them whose signatures were not checked before. The numbers are those of messages, so this binds only a
 peer whose messages are full: at its limit one costs about 2 % of a core. What is over is left to other forwarders."""
-BOOK_RECORD_RATE = Rate(per_second=200.0, burst=2500.0)
-"""The same in books that one peer showed us: two full pages, then one every six seconds."""
+BOOK_RECORD_RATE = Rate(per_second=200.0, burst=10_000.0)
+"""The same in books that one peer showed us: eight full pages, then one every six seconds. A newcomer may know only one
+peer; useless records end a visit long before."""
 BOOK_RATE = Rate(per_second=1.0, burst=10.0)
 """Pages of our book that we show to one peer, each up to a mebibyte. A node without offers asks once a second."""
 ADDRESS_RATE = Rate(per_second=50.0, burst=512.0)

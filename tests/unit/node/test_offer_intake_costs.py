@@ -11,11 +11,11 @@ import trio.testing
 
 from market.records import Offer
 from market.signing import Verified, verify
-from node import admission, wire
+from node import admission, offer_intake, wire
 from node.admission import pack_batch
 from node.book_digest import LATER, BookView, Question, read_question
 from node.offer_intake import OfferIntake
-from node.peer_budgets import BOOK_RATE, BOOK_RECORD_RATE, RECORD_RATE
+from node.peer_budgets import BOOK_RATE, RECORD_RATE, Rate
 from node.ports import PeerInfo, Verdict
 from tests.fakes.desks import RecordingNetwork, SetClock
 from tests.fakes.samples import BUYER, NOW, SELLER, a_signer, an_offer, offered_by
@@ -132,7 +132,31 @@ async def test_books_of_useless_offers_cost_a_bounded_number_of_checks(
     network.answer = useless
     with trio.move_on_after(seconds):
         await intake.catch_up_forever()
-    assert BOOK_RECORD_RATE.burst <= len(checked) <= BOOK_RECORD_RATE.burst + BOOK_RECORD_RATE.per_second * seconds
+    assert 128 <= len(checked) <= 140 * (seconds + 1)
+    assert network.penalties == []
+
+
+async def test_one_peer_makes_us_check_no_more_of_its_book_than_its_share(
+    network: RecordingNetwork,
+    intake: OfferIntake,
+    checked: list[bytes],
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each time it shows new versions of all its offers, so that none is useless."""
+    monkeypatch.setattr(offer_intake, "BOOK_RECORD_RATE", rate := Rate(per_second=50.0, burst=300.0))
+    network.known = [PeerInfo(key=FORWARDER, peer_id="x", addresses=(), rtt_us=1)]
+    signers, seconds, version = [a_signer(f"p{number}") for number in range(400)], 20, iter(range(1, 10**6))
+
+    def newer(*_asked: Any) -> bytes:
+        offers = (offered_by(signer, version=next(version)) for signer in signers)
+        return BookView(offers).answer(Question(), limit=wire.MAX_RESPONSE)
+
+    network.answer = newer
+    with trio.move_on_after(seconds):
+        await intake.catch_up_forever()
+    assert rate.burst <= len(checked) <= rate.burst + rate.per_second * seconds
+    assert intake.dropped["too_many_records"]
     assert network.penalties == []
 
 
