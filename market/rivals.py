@@ -34,7 +34,8 @@ Rival = tuple[bytes, Query]
 
 
 def public_ask(bid: Bid, limits: Limits) -> Ask:
-    """What a bid asks for, as far as others can see: no price cap, no lists, no word about the network's distance.
+    """What a bid asks for, as far as others can see: no price cap, no lists, no word about the network's distance. Only
+    that nobody buys from itself is certain.
 
     Args:
         bid: a rival's.
@@ -48,7 +49,7 @@ def public_ask(bid: Bid, limits: Limits) -> Ask:
         bid_id=bid.bid_id,
         requirements=bid.requirements,
         weights=(cost, speed, reliability, 0),
-        limits=Limits(max_price=_ANY_PRICE, chain_id=limits.chain_id, escrow=limits.escrow),
+        limits=Limits(max_price=_ANY_PRICE, chain_id=limits.chain_id, escrow=limits.escrow, deny=(bid.requester,)),
         job=JobFacts(max_ms=_UNKNOWN_MS),
     )
 

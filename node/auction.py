@@ -2,7 +2,7 @@
 
 The provider's tag is what is paid. At most :data:`wire.MAX_AWARD_TRIES` providers are asked before the job is told that
 the market moved on. Where many bid for the same at the same time, the auction first waits until it has heard them, and
-then asks for what they leave (:mod:`market.rivals`).
+then asks for what they leave (:mod:`market.rivals`). A job that wants quotes asks the best for a lower price first.
 """
 
 from __future__ import annotations
@@ -16,24 +16,26 @@ import trio
 from msgspec import Struct
 
 from market import codec
+from market.ask import Ask
 from market.decision import decide
 from market.explain import WhyNot, why_not
 from market.matching import Match, Shortlist, candidate_of, shortlist
 from market.offer_book import OfferBook
-from market.records import Award, Bid, Lease, Offer, Refusal, RefusalReason
+from market.records import Award, Bid, Lease, Offer, Quote, Refusal, RefusalReason
 from market.signing import Signer, Verified, spec_hash
 from market.transcript import AwardFile, Try, record_auction, transcript_digest
 from node import wire
 from node.awarding import Answer, Awarding
 from node.bid_poster import BidPoster
-from node.match_view import describe_match
+from node.match_view import describe_match, describe_quote
 from node.offer_intake import OfferIntake
 from node.ports import Clock, Network
 from node.purchase import Purchase, Purse
+from node.quotes import PATIENCE_S, ask_for_quotes
 from node.rival_bids import RivalBids
 
 _BID_TTL_MS = 60_000
-_GONE, _TOO_DEAR = "gone", "too_dear"
+_GONE, _TOO_DEAR, _QUOTE_IS_OLD = "gone", "too_dear", "quote_expired"
 
 __all__ = ["Auctioneer", "Outcome", "Purchase", "Purse", "Tell"]
 
@@ -75,6 +77,7 @@ class Auctioneer:
         self._intake = intake
         self._clock = clock
         self._rng = rng
+        self._network = network
         self._poster = BidPoster(network)
         self._rivals = RivalBids(intake, clock)
         self._awarding = Awarding(signer=signer, network=network, clock=clock, purse=purse, prove_lane=prove_lane)
@@ -116,26 +119,36 @@ class Auctioneer:
             crowded = self._rivals.are_many(ask, [match.row for match in found.matches])
             if crowded:
                 await self._rivals.settle()
+            quotes = await self._quotes(bid, ask, crowded=crowded) if purchase.quotes else []
             # From here to the transcript nothing may happen: it says what was known when the choice was made.
             now, rivals = self._clock.now_ms(), self._rivals.still_open(but=bid) if crowded else []
-            found = decide(book, ask, now=now, rivals=rivals)
+            found = decide(book, ask, now=now, rivals=rivals, quotes=quotes)
             reasons = self._why_not(purchase)
-            transcript = codec.pack_record(record_auction(book, bid, ask, now=now, rivals=rivals))
+            transcript = codec.pack_record(record_auction(book, bid, ask, now=now, rivals=rivals, quotes=quotes))
             await tell("matching", describe_match(found, reasons, ask))
+            for match in found.matches:
+                if match.quote is not None:
+                    await tell("quoted", describe_quote(match))
             won = await self._go_down(found, bid.record, purchase, transcript, tell)
         if won is None:
             return Outcome(lease=None, shortlist=found, why_not=reasons)
         lease, match, file = won
         return Outcome(lease=lease, match=match, shortlist=found, why_not=reasons, file=file)
 
+    async def _quotes(self, bid: Verified[Bid], ask: Ask, *, crowded: bool) -> list[Verified[Quote]]:
+        """What the best would take less for."""
+        rivals = self._rivals.still_open(but=bid) if crowded else []
+        found = decide(self._intake.book, ask, now=self._clock.now_ms(), rivals=rivals)
+        return await ask_for_quotes(self._network, self._clock, bid, found.matches)
+
     async def _go_down(
         self, found: Shortlist, bid: Bid, purchase: Purchase, transcript: bytes, tell: Tell
     ) -> tuple[Verified[Lease], Match, AwardFile] | None:
         digest = transcript_digest(transcript)
         tries: list[Try] = []
-        asked = 0
+        asked, began = 0, trio.current_time()
         for match in found.matches:
-            if (obstacle := self._obstacle(match, purchase)) is not None:
+            if (obstacle := self._obstacle(match, purchase, trio.current_time() - began)) is not None:
                 tries.append(Try(offer_id=match.offer.id, word=obstacle))
                 continue
             if asked == wire.MAX_AWARD_TRIES:
@@ -154,8 +167,10 @@ class Auctioneer:
             await tell("refused", {"provider": provider.hex(), "reason": answer.word, "detail": answer.detail})
         return None
 
-    def _obstacle(self, match: Match, purchase: Purchase) -> str | None:
+    def _obstacle(self, match: Match, purchase: Purchase, waited_s: float) -> str | None:
         """Why a place of the list is not worth a question any more. The market goes on while others are asked."""
+        if match.quote is not None and is_old(match.quote.record, waited_s):
+            return _QUOTE_IS_OLD
         if purchase.funds is not None and match.cap > purchase.funds:
             return _TOO_DEAR
         return None if is_still_there(self._intake.book, match) else _GONE
@@ -170,6 +185,12 @@ class Auctioneer:
         book, us = self._intake.book, self._signer.key
         everybody = [candidate_of(book, one) for one in book.live(self._clock.now_ms()) if one.signer != us]
         return why_not(everybody, purchase.spec.requirements, purchase.limits)
+
+
+def is_old(quote: Quote, waited_s: float) -> bool:
+    """Whether its provider would call a quote expired that was decided by so many seconds ago. Clocks run apart: only
+    how long it was meant to live can be believed."""
+    return 1000 * (waited_s + PATIENCE_S) >= quote.expires_at - quote.issued_at
 
 
 def is_still_there(book: OfferBook, match: Match) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from market.ask import Ask, JobFacts, ask_of, facts_of_spec
 from market.feasibility import Limits
@@ -21,7 +22,8 @@ class Purse(Struct, frozen=True, kw_only=True):
 class Purchase(Struct, frozen=True, kw_only=True):
     """What an auction is held for. ``funds`` is what can be set aside, in units; None while that is not known.
 
-    ``weights`` belong to the strategy ``custom``; ``job`` is what is known of the job beyond its spec.
+    ``weights`` belong to the strategy ``custom``; ``job`` is what is known of the job beyond its spec; ``quotes`` is
+    whether the best are asked for a price below their tag first.
     """
 
     spec: JobSpec
@@ -31,7 +33,9 @@ class Purchase(Struct, frozen=True, kw_only=True):
     weights: tuple[int, ...] = ()
     job: JobFacts | None = None
     funds: int | None = None
+    quotes: bool = False
 
     def ask(self, bid: Bid) -> Ask:
-        """The whole ask behind a bid of this purchase."""
-        return ask_of(bid, self.limits, self.job or facts_of_spec(self.spec))
+        """The whole ask behind a bid of this purchase. Nobody can buy from itself."""
+        limits = replace(self.limits, deny=(*self.limits.deny, bid.requester))
+        return ask_of(bid, limits, self.job or facts_of_spec(self.spec))

@@ -116,7 +116,7 @@ def test_the_book_is_as_it_was_also_when_something_breaks():
         rivals = compile_rivals(book, an_ask(), bids(4), NOW)
         return [*rivals, (b"\xff" * 16, None)]  # type: ignore[list-item]
 
-    with pytest.raises(AttributeError):
+    with pytest.raises((AttributeError, TypeError)):
         replay(book.index, mine, b"b" * 16, broken(), 4)
     assert state(book) == before
 
@@ -143,9 +143,17 @@ def test_one_bid_id_counts_once_whoever_else_uses_it():
 def test_a_rival_shows_neither_cap_nor_lists_nor_its_place():
     bid = a_bid(strategy="high_availability", requirements=Requirements(slots=3))
     ask = public_ask(bid, some_limits(max_price=1, allow=(SELLERS[0].key,), max_rtt_us=5))
-    assert ask.limits == some_limits(max_price=10**15)
+    assert ask.limits == some_limits(max_price=10**15, deny=(bid.requester,))
     assert ask.limits.escrow == ESCROW
     assert (ask.weights, ask.requirements.slots, ask.job.work_ms) == ((16, 8, 70, 0), 3, 0)
+
+
+def test_nobody_is_expected_to_buy_from_itself():
+    book, owner = a_book(1, 1), SELLERS[0]
+    own = [owner.sign(a_bid(requester=owner.key, bid_id=bytes([number]) * 16)) for number in range(9)]
+    rivals = compile_rivals(book, an_ask(), own, NOW)
+    rows = [match.row for match in shortlist(book, an_ask(), now=NOW).matches]
+    assert (touching(rows[:1], rivals), touching(rows, rivals)) == (0, 9)
 
 
 def test_a_rival_whose_strategy_is_not_known_is_no_rival():

@@ -8,10 +8,12 @@ import trio
 from msgspec.structs import replace
 from trio.testing import MockClock
 
-from market.records import Lease, RefusalReason, Requirements
+from market.quoting import QUOTE_TTL_MS
+from market.records import Lease, Quote, RefusalReason, Requirements
 from market.signing import verify
 from market.transcript import check_award
 from node import wire
+from node.control import price_view
 from node.ports import PeerUnreachable
 from node.rival_bids import SETTLE_MOST_S
 from tests.fakes.sales import SELLERS, Sale, a_rival_bid, a_sale, an_offer_by, at_work, grant, refuse
@@ -147,6 +149,16 @@ async def test_anybody_can_check_why_this_provider_was_chosen(autojump_clock: Mo
     assert (found.place, found.refused, found.provider) == (2, 1, SELLERS[1].key)
 
 
+async def test_a_node_does_not_buy_from_itself(autojump_clock: MockClock):
+    own = BUYER.sign(replace(an_offer_by(0).record, provider=BUYER.key, price=1))
+    async with at_work(Sale(own, an_offer_by(1, price=100))) as sale:
+        outcome = await sale.buy()
+    assert sale.asked() == [100]
+    assert (outcome.why_not.offers, outcome.why_not.matches) == (1, 1)
+    assert outcome.file is not None
+    assert check_award(outcome.file).place == 1
+
+
 async def test_without_rivals_nobody_waits(autojump_clock: MockClock):
     async with a_sale(3) as sale:
         sale.hear(*[a_rival_bid(number) for number in range(5)])
@@ -224,3 +236,51 @@ async def test_rivals_whose_bids_were_granted_are_not_counted_again(autojump_clo
     assert outcome.file is not None
     assert check_award(outcome.file).rivals == 4
     assert sale.asked() == [100], "four are too few to make way for"
+
+
+async def test_who_quotes_below_all_tags_is_asked_first_and_at_its_quote(autojump_clock: MockClock):
+    async with a_sale(3) as sale:
+        sale.quotes = {SELLERS[1].key: 99, SELLERS[2].key: 95}
+        outcome = await sale.buy(quotes=True)
+    assert outcome.lease is not None
+    assert outcome.lease.signer == SELLERS[2].key
+    (award,) = sale.awards
+    assert (award.record.price, verify(award.record.quote, Quote).record.price) == (95, 95)
+    quoted = [(one["provider"], one["price"], one["tag"]) for kind, one in sale.told if kind == "quoted"]
+    assert quoted == [(SELLERS[n].key.hex(), price_view(p), price_view(100 + n)) for n, p in ((2, 95), (1, 99))]
+    assert outcome.file is not None
+    assert check_award(outcome.file).price == 95
+
+
+async def test_nobody_is_asked_for_a_quote_that_was_not_wanted(autojump_clock: MockClock):
+    async with a_sale(3) as sale:
+        sale.quotes = {SELLERS[2].key: 95}
+        await sale.buy()
+    assert wire.PROTOCOL_QUOTE not in [protocol for _, protocol, _ in sale.network.requests]
+    assert sale.asked() == [100]
+
+
+async def test_a_quote_does_not_raise_what_is_set_aside_or_paid(autojump_clock: MockClock):
+    async with a_sale(1) as sale:
+        sale.quotes = {SELLERS[0].key: 101}
+        assert (await sale.buy(quotes=True)).lease is not None
+    assert (sale.asked(), sale.awards[0].record.quote) == ([100], b"")
+
+
+async def test_a_quote_that_got_old_while_others_were_asked_is_not_tried(autojump_clock: MockClock):
+    async with a_sale(3) as sale:
+        sale.quotes = {SELLERS[0].key: 90, SELLERS[1].key: 91}
+        request = sale.network.request
+
+        async def slow(peer: bytes, protocol: str, body: bytes, **options: Any) -> bytes:
+            if protocol == wire.PROTOCOL_AWARD and peer == SELLERS[0].key:
+                await trio.sleep(QUOTE_TTL_MS / 1000)
+                raise PeerUnreachable("away")
+            return await request(peer, protocol, body, **options)
+
+        sale.network.request = slow  # type: ignore[method-assign]
+        outcome = await sale.buy(quotes=True)
+    assert sale.asked() == [102]
+    assert outcome.file is not None
+    assert [one.word for one in outcome.file.tries] == ["unreachable", "quote_expired"]
+    assert check_award(outcome.file).place == 3
