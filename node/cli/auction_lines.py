@@ -109,11 +109,11 @@ def rule_lines(seen: Mapping[str, Any]) -> list[str]:
     return table(("RULE", "FAIL IT", "FAIL ONLY IT"), rows).splitlines() if rows else []
 
 
-def closest_lines(seen: Mapping[str, Any], propose: Propose | None = None) -> list[str]:
-    """The nearest changes, and the first of them that can be typed as a whole command, ready to be copied."""
+def closest_lines(seen: Mapping[str, Any], propose: Propose | None = None, *, command: bool = True) -> list[str]:
+    """The nearest changes and, with ``command``, the first that can be typed as a whole command, ready to be copied."""
     ways = seen.get("suggestions") or [{"changes": [change]} for change in seen.get("closest", [])]
     lines: list[str] = []
-    command = ""
+    line = ""
     for way in ways[:MAX_PROPOSALS]:
         changes = [change for change in way.get("changes", []) if isinstance(change, dict)]
         proposal = propose(changes) if propose and changes else None
@@ -121,9 +121,9 @@ def closest_lines(seen: Mapping[str, Any], propose: Propose | None = None) -> li
         matches = way.get("matches")
         count = f"  ({matches} would match)" if isinstance(matches, int) else ""
         lines.append(f"closest: {safe(text)}{count}")
-        if proposal and not command:
-            command = proposal.line
-    return [*lines, f"  {safe(command)}"] if command else lines
+        if proposal and not line:
+            line = proposal.line
+    return [*lines, f"  {safe(line)}"] if line and command else lines
 
 
 def weights_lines(seen: Mapping[str, Any]) -> list[str]:

@@ -81,7 +81,7 @@ def plan_lines(view: dict[str, Any], propose: Propose | None = None) -> list[str
         lines += [f"  {line}" for line in cost_lines(best)] + [f"  {limits_line(best)}"]
     if rules := rule_lines(view):
         lines += ["", *rules]
-    return lines + closest_lines(view, propose)
+    return lines + closest_lines(view, propose, command=not view.get("matches"))
 
 
 def _head(view: dict[str, Any]) -> list[str]:
