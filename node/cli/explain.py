@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import shlex
 from typing import Any
 
 import click
 
+from market.errors import InvalidRequest
 from node.cli.amounts import amount
 from node.cli.auction_lines import (
     candidate_lines,
@@ -24,15 +27,37 @@ from node.quantities import format_duration
 
 @click.command(cls=Command)
 @click.argument("job")
-def explain(job: str) -> None:
-    """Why a job went to its provider, or to nobody. JOB is an id, the start of one, a name, or - for the newest."""
+@click.option(
+    "--award", "file", metavar="FILE", help="Also write what proves the choice, for 'cfab verify-award FILE'."
+)
+def explain(job: str, *, file: str | None) -> None:
+    """Why a job went to its provider, or to nobody. JOB is an id, the start of one, a name, or - for the newest.
+
+    The file that --award writes can be shown to anybody. It holds the signed offers the choice was made from, the bids
+    of rivals, and what this node kept to itself until then: its price cap above all.
+    """
     session = current_session()
     client = connect(session)
-    view: dict[str, Any] = client.get("jobs", resolve_job(client, job), "explain")
+    job = resolve_job(client, job)
+    if file is not None:
+        _write(file, client.get("jobs", job, "award")["file"])
+        session.say(f"written: {safe(file)} · 'cfab verify-award {safe(shlex.quote(file))}' checks it")
+    view: dict[str, Any] = client.get("jobs", job, "explain")
     if session.as_json:
         session.emit(view)
     else:
         print("\n".join(explain_lines(view)))
+
+
+def _write(file: str, content: str) -> None:
+    """A new file: what is there already is not ours to replace."""
+    try:
+        with open(file, "xb") as target:
+            target.write(base64.b64decode(content))
+    except FileExistsError:
+        raise InvalidRequest(
+            f"'{file}' is already there and is not overwritten", code="file_exists", fix="name another file"
+        ) from None
 
 
 def explain_lines(view: dict[str, Any]) -> list[str]:

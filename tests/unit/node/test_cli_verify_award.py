@@ -9,7 +9,10 @@ import pytest
 
 from market.transcript import pack_file
 from tests.fakes.cli_runner import cfab
+from tests.fakes.scripted_control import ScriptedControl, served
 from tests.unit.market.test_transcript import Auction
+
+JOB = "9c" * 16
 
 
 @pytest.fixture
@@ -61,3 +64,16 @@ def test_a_file_that_is_not_there_is_an_error_with_a_reason(tmp_path: Path):
     assert done.code != 0
     assert "cannot be read" in done.err
     assert "Traceback" not in done.err
+
+
+def test_explain_writes_the_file_that_this_reads_and_never_over_another(tmp_path: Path):
+    home, target = tmp_path / "home", tmp_path / "my award"
+    home.mkdir(mode=0o700)
+    control = ScriptedControl()
+    control.explanation = {"job": JOB, "auctions": []}
+    with served(control, home / "api.sock"):
+        done = cfab(home, "explain", JOB, "--award", str(target))
+        assert (done.code, target.read_bytes()) == (0, b"cfab")
+        assert f"verify-award '{target}'" in done.err
+        again = cfab(home, "explain", JOB, "--award", str(target))
+        assert (again.code, "not overwritten" in again.err) == (1, True)
