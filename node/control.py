@@ -33,6 +33,7 @@ TERMINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
 JOB_EVENTS = (
     "queued",
     "matching",
+    "quoted",
     "refused",
     "waiting_for_offers",
     "leased",

@@ -40,10 +40,10 @@ class CostView(TypedDict):
 
 
 class CandidateView(TypedDict):
-    """An offer that fits. ``expected_cost`` is what the job is expected to cost there, all things counted, in
-    ``expected_ms`` milliseconds of running, after ``image_ms`` for the image, which is 0 where it already is, and with
-    ``transfer_ms`` for inputs and outputs. ``cap`` is what would be set aside, and ``exposure`` bounds what either side
-    can lose by the other's fault.
+    """An offer that fits. ``price`` is its tag, or a quote below it. ``expected_cost`` is what the job is expected to
+    cost there, all things counted, in ``expected_ms`` milliseconds of running, after ``image_ms`` for the image, which
+    is 0 where it already is, and with ``transfer_ms`` for inputs and outputs. ``cap`` is what would be set aside, and
+    ``exposure`` bounds what either side can lose by the other's fault.
 
     The smallest ``score`` wins (decimal text: it has up to 127 bits). It is made of the cost and, by the weights, of
     ``performance`` and ``reputation`` (permille) and ``latency_ms``. ``speed`` 1000 is one A100; ``failure_permille``
@@ -97,6 +97,15 @@ class Matching(TypedDict, total=False):
     weights: WeightsView
     going_price: PriceView
     candidates: list[CandidateView]
+
+
+class Quoted(TypedDict):
+    """A provider would take less than its ``tag``, for this job alone. It holds nothing until it is awarded."""
+
+    provider: str
+    machine: str
+    price: PriceView
+    tag: PriceView
 
 
 class WaitingForOffers(TypedDict):
@@ -239,6 +248,7 @@ class Cancelled(TypedDict):
 EVENTS: dict[str, type] = {
     "queued": Queued,
     "matching": Matching,
+    "quoted": Quoted,
     "refused": Refused,
     "waiting_for_offers": WaitingForOffers,
     "leased": Leased,

@@ -23,6 +23,17 @@ def describe_match(found: Shortlist, reasons: WhyNot, ask: Ask) -> dict[str, Any
     }
 
 
+def describe_quote(match: Match) -> dict[str, Any]:
+    """The ``quoted`` event: who would take less than its tag, and how much."""
+    offer = match.offer.record
+    return {
+        "provider": offer.provider.hex(),
+        "machine": offer.machine,
+        "price": price_view(match.price),
+        "tag": price_view(offer.price),
+    }
+
+
 def describe_why(offers: int, reasons: WhyNot) -> dict[str, Any]:
     """How many offers there are and fit, by which rule the others do not, and the nearest changes that would match."""
     return {
@@ -45,14 +56,14 @@ def _change(change: Change) -> dict[str, Any]:
 def _candidate(rank: int, match: Match) -> dict[str, Any]:
     offer, row, query, cost = match.offer.record, match.row, match.query, match.cost
     image_mib = 0 if query.image in row.images else query.image_mib
-    risked = LeaseState(price=offer.price, slots=query.slots, max_duration_ms=query.max_ms, terms=offer.terms, since=0)
+    risked = LeaseState(price=match.price, slots=query.slots, max_duration_ms=query.max_ms, terms=offer.terms, since=0)
     return {
         "rank": rank,
         "provider": offer.provider.hex(),
         "machine": offer.machine,
         "gpu": offer.gpu,
         "simulated": offer.simulated,
-        "price": price_view(offer.price),
+        "price": price_view(match.price),
         "expected_cost": money(match.expected_cost),
         "cost": {term: money(units) for term, units in cost._asdict().items()},
         "expected_ms": match.expected_ms,

@@ -136,6 +136,7 @@ class ProviderSearch:
             weights=job.request.weights,
             job=self._facts(job.request, job.spec),
             funds=job.funds,
+            quotes=job.request.quotes,
         )
 
     def _ask(self, request: JobRequest, spec: JobSpec) -> Ask:

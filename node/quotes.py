@@ -104,6 +104,8 @@ async def ask_for_quotes(
 async def _ask_one(
     network: Network, clock: Clock, bid: Verified[Bid], offer: Verified[Offer], found: list[Verified[Quote]]
 ) -> None:
+    # Of most offers nobody remembers the addresses: a node needs only so many places to dial.
+    network.learn(offer.signer, offer.record.addresses)
     request = QuoteRequest(bid=bid.raw, machine=offer.record.machine, offer_id=offer.id)
     try:
         answer = await network.request(

@@ -64,11 +64,16 @@ async def open_selling(
         settle_patience_s=settings.settle_patience_s,
     )
     desk.register()
-    quotes = QuoteDesk(desk.machines, signer=world.signer, network=world.network, clock=world.clock)
-    quotes.register()
-    streams = ProviderStreams(desk, network=world.network, engine=engine, payee=payee, files=files, clock=world.clock)
-    streams.register()
+    QuoteDesk(desk.machines, signer=world.signer, network=world.network, clock=world.clock).register()
+    _register_streams(world, desk, engine, payee, files)
     # Before the first offer: a stray container would run on slots that are about to be sold.
     await tidy_up(engine, await desk.restore())
     guard = LaneGuard(desk, payee, world.clock)
     return Selling(desk=desk, duties=duties, poster=poster, guard=guard, payee=payee, machines=machines)
+
+
+def _register_streams(
+    world: World, desk: ProviderDesk, engine: ContainerEngine, payee: Payee, files: LeaseFiles
+) -> None:
+    streams = ProviderStreams(desk, network=world.network, engine=engine, payee=payee, files=files, clock=world.clock)
+    streams.register()

@@ -46,6 +46,7 @@ _REPEATED = {
 _SWITCHES = {
     "simulated": ("resources", "--simulated"),
     "interruptible": ("providers", "--interruptible"),
+    "quotes": ("", "--quotes"),
 }
 _OPTIONS = (
     click.option("-g", "--gpu", metavar="GPU", help="A100:2, RTX4090, A100,H100:2, 24GB+, any, none."),
@@ -72,6 +73,7 @@ _OPTIONS = (
     ),
     click.option("--weights", metavar="TERM=N,…", help="Of custom: cost=60,speed=20,reliability=15,latency=5"),
     click.option("--wait", metavar="TIME", help="How long to queue when nothing fits, such as 10m."),
+    click.option("--quotes", is_flag=True, help="Ask the best for a lower price first; takes up to 0.3 s."),
     click.option("--region", multiple=True, metavar="REGION", help="Only there."),
     click.option("--jurisdiction", multiple=True, metavar="CODE", help="Only under the law of: de, eu, eea, …"),
     click.option("--max-rtt", metavar="TIME", help="Longest round trip from here, such as 40ms."),

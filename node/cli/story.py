@@ -18,6 +18,7 @@ from node.quantities import format_duration, format_size
 _WAITING = {
     "queued": "looking at offers",
     "matching": "asking providers",
+    "quoted": "asking providers",
     "refused": "asking the next provider",
     "waiting_for_offers": "waiting for an offer that fits",
     "leased": "funding the lane on the chain",
@@ -97,6 +98,10 @@ class Story:
             lines += _plain(rule_lines(event)) + self._told_closest(event)
         self._untold = event if event.get("matches") else {}
         return lines
+
+    def _tell_quoted(self, event: dict[str, Any], took: float | None, at: float | None) -> list[Line]:
+        lower, tag = price(event.get("price")), price(event.get("tag"))
+        return [Line("note", "quoted", f"{short(event.get('provider'))} takes {lower} instead of {tag}")]
 
     def _tell_waiting_for_offers(self, event: dict[str, Any], took: float | None, at: float | None) -> list[Line]:
         lines = [Line("note", "queued", f"{counts_line(event)} · waits for an offer until {safe(event.get('until'))}")]

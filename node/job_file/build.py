@@ -77,6 +77,7 @@ def _private(values: dict[str, Any], gpu: GpuAsk) -> dict[str, Any]:
         "work_speed": work_speed(pace, gpu) if pace else REFERENCE,
         "image_mib": values.get("image_size", 0),
         "waiting": values.get("waiting_cost"),
+        "quotes": values.get("quotes", False),
     }
 
 

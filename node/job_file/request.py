@@ -60,6 +60,7 @@ class JobRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             nobody knows.
         image_mib: what a provider without the image must fetch; 0 when not known.
         waiting: what a second of waiting for bytes is worth, in nanotokens; None: the going price of a slot.
+        quotes: ask the best for a price below their tag before one is chosen.
     """
 
     name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$")]
@@ -78,6 +79,7 @@ class JobRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     work_speed: Annotated[int, Meta(ge=1, le=1_000_000)] = REFERENCE
     image_mib: Count = 0
     waiting: Annotated[int, Meta(ge=0, le=MAX_PRICE)] | None = None
+    quotes: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the local API."""

@@ -137,6 +137,12 @@ KEYS: dict[str, Key | Section] = {
         about="Of `strategy: custom`: whole numbers from 0 to 1000; what is left out is 0.",
     ),
     "wait": Key("duration", "10m", "--wait", about="How long to queue when no offer fits. Default: a few seconds."),
+    "quotes": Key(
+        "bool",
+        "true",
+        "--quotes",
+        about="Ask the best five for a price below their tag, for this job alone; it takes up to 0.3 s.",
+    ),
     "providers": PROVIDERS,
 }
 REQUIRED = {

@@ -10,6 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from market import codec
+from market.quoting import QUOTE_TTL_MS
 from market.records import Award, Bid, JobSpec, Offer
 from market.signing import Signer, Verified, spec_hash, verify
 from node import wire
@@ -17,6 +18,7 @@ from node.auction import Auctioneer, Outcome, Purchase, Purse
 from node.lease_board import lease_id_of
 from node.offer_intake import OfferIntake
 from node.provider import AwardRequest
+from node.quotes import QuoteRequest
 from tests.fakes.desks import RecordingNetwork
 from tests.fakes.samples import (
     BUYER,
@@ -28,6 +30,7 @@ from tests.fakes.samples import (
     SPEC,
     a_bid,
     a_lease,
+    a_quote,
     a_refusal,
     a_signer,
     offered_by,
@@ -51,6 +54,7 @@ class Sale:
     """One requester and its sellers. Every seller grants unless ``replies`` says otherwise by its key.
 
     Attributes:
+        quotes: by a seller's key, what it quotes; the others quote nothing.
         told: the events shown to the job's owner.
         awards: what the sellers were sent, in order.
         cancelled: sellers that were told to drop a lease, and which.
@@ -64,6 +68,7 @@ class Sale:
             self.intake.take(offer)
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.replies: dict[bytes, Reply] = {}
+        self.quotes: dict[bytes, int] = {}
         self.awards: list[Verified[Award]] = []
         self.cancelled: list[tuple[bytes, bytes]] = []
         self.network.answer = self._answer
@@ -81,6 +86,8 @@ class Sale:
         if protocol == wire.PROTOCOL_CANCEL:
             self.cancelled.append((peer, codec.unpack(request)["lease"]))
             return codec.pack({"stage": "lapsed"})
+        if protocol == wire.PROTOCOL_QUOTE:
+            return codec.pack(self._quote(peer, codec.unpack_record(request, QuoteRequest)))
         assert protocol == wire.PROTOCOL_AWARD
         asked = codec.unpack_record(request, AwardRequest)
         award = verify(asked.award, Award)
@@ -88,6 +95,15 @@ class Sale:
         assert spec_hash(codec.unpack_record(asked.spec, JobSpec), asked.salt) == award.record.spec_hash
         self.awards.append(award)
         return codec.pack(self.replies.get(peer, grant)(BY_KEY[peer], award))
+
+    def _quote(self, peer: bytes, asked: QuoteRequest) -> dict[str, bytes]:
+        if peer not in self.quotes:
+            return {}
+        offer = next(one for one in self.intake.book.offers_of(peer) if one.id == asked.offer_id)
+        now, bid = self.clock.now_ms(), verify(asked.bid, Bid).record
+        dates = {"issued_at": now, "expires_at": now + QUOTE_TTL_MS}
+        quote = a_quote(offer, bid_id=bid.bid_id, price=self.quotes[peer], **dates)
+        return {"quote": BY_KEY[peer].sign(quote).raw}
 
     async def buy(self, **changes: Any) -> Outcome:
         return await self.auctioneer.buy(replace(PURCHASE, **changes), self._tell)

@@ -75,7 +75,7 @@ def test_every_flag_of_a_key_becomes_its_part_of_the_request(control: ScriptedCo
         home, "run", "-t", "10m", "--max-price", "1/h", "-g", "A100", "--cuda", "12.4", "--driver", "535.104",
         "--runtime", "gvisor", "--jurisdiction", "eu", "--jurisdiction", "CH", "--max-rtt", "40ms", "--interruptible",
         "--min-notice", "2m", "--strategy", "custom", "--weights", "cost=60,speed=20,latency=5",
-        "--expected-duration", "5m@H100", "--image-size", "1GiB", "--waiting-cost", "0.36/h", "image:1",
+        "--expected-duration", "5m@H100", "--image-size", "1GiB", "--waiting-cost", "0.36/h", "--quotes", "image:1",
     )  # fmt: skip
     request = control.submitted[0]
     needs = request.spec.requirements
@@ -83,6 +83,7 @@ def test_every_flag_of_a_key_becomes_its_part_of_the_request(control: ScriptedCo
     assert (needs.jurisdictions, needs.interruptible, needs.min_notice_ms) == (("eu", "ch"), True, 120_000)
     assert (request.strategy, request.weights, request.max_rtt_us) == ("custom", (60, 20, 0, 5), 40_000)
     assert (request.work_ms, request.image_mib, request.waiting) == (300_000, 1024, 100_000)
+    assert request.quotes
 
 
 def test_every_key_with_a_flag_has_that_flag() -> None:

@@ -13,7 +13,7 @@ from market.money import parse_hourly_price
 from node.cli.amounts import amount
 from node.cli.progress import render
 from node.cli.story import Line, Story
-from node.control import JOB_EVENTS, money, rfc3339
+from node.control import JOB_EVENTS, money, price_view, rfc3339
 from tests.fakes.scripted_control import LEASED, MATCHING, SETTLED, T0, no_match, success
 
 
@@ -40,6 +40,12 @@ def test_matching_names_how_many_fail_each_rule_and_who_is_chosen() -> None:
     assert lines[0].text == "5 offers · 4 too dear · 1 match"
     assert "abababab" in lines[2].text
     assert "RTX4090 (simulated)" in lines[2].text
+
+
+def test_a_quote_is_told_beside_the_tag() -> None:
+    quoted = {"type": "quoted", "provider": "cd" * 32, "price": price_view(75_000), "tag": price_view(83_334)}
+    _, lines = told([MATCHING, quoted])
+    assert (lines[-1].stage, lines[-1].text) == ("quoted", "cdcdcdcd takes 0.2700/h instead of 0.3000/h")
 
 
 @pytest.mark.parametrize("rule", [name for name, _ in RULES])

@@ -79,6 +79,7 @@ weights: {cost: 60, speed: 20, latency: 5}
 expected_duration: 20s@H100
 image_size: 3GB
 waiting_cost: 0.36/h
+quotes: true
 """
     )
     needs = request.spec.requirements
@@ -87,7 +88,7 @@ waiting_cost: 0.36/h
     assert (needs.interruptible, needs.min_notice_ms) == (True, 120_000)
     assert (request.strategy, request.weights, request.max_rtt_us) == ("custom", (60, 20, 0, 5), 40_000)
     assert (request.work_ms, request.work_speed) == (20_000, speed_of("H100"))
-    assert (request.image_mib, request.waiting) == (2862, 100_000)
+    assert (request.image_mib, request.waiting, request.quotes) == (2862, 100_000, True)
     assert JobRequest.from_json(request.to_json()) == request
 
 

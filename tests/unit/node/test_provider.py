@@ -20,7 +20,7 @@ from node.lease_board import lease_id_of
 from node.provider import AwardRequest
 from tests.fakes.desks import Seller, a_seller, award_request
 from tests.fakes.memory_journal import MemoryJournal
-from tests.fakes.samples import BUYER, NOW, SALT, SELLER, SPEC, a_quote, a_signer, an_award
+from tests.fakes.samples import BUYER, NOW, SALT, SELLER, SPEC, a_signer, an_award
 
 MALLORY = a_signer("mallory")
 
@@ -160,40 +160,6 @@ async def test_an_altered_award_is_refused_and_takes_nothing(changes: dict[str, 
         assert seller.machine.inventory.free_slots == 2
         assert seller.desk.boards == {}
         assert await seller.journal.streams("") == []
-
-
-async def test_its_own_quote_is_honoured_and_is_the_price_of_the_lease():
-    async with a_seller() as seller:
-        quote = SELLER.sign(a_quote(seller.tag, price=80_000))
-        lease = verify((await seller.answer(seller.award(price=80_000, quote=quote.raw)))["lease"], Lease).record
-        board = seller.desk.boards[lease.lease_id]
-        assert (board.state.price, seller.tag.record.price) == (80_000, 100_000)
-
-
-@pytest.mark.parametrize(
-    ("quoted", "changes", "reason"),
-    [
-        ({}, {"price": 100_000}, "stale_price"),
-        ({"expires_at": NOW}, {}, "bad_quote"),
-        ({"bid_id": b"x" * 16}, {}, "bad_quote"),
-        ({"offer_id": bytes(32)}, {}, "bad_quote"),
-        ({"price": 79_999}, {}, "stale_price"),
-    ],
-)
-async def test_a_quote_is_good_for_its_bid_and_tag_and_time_and_price_only(
-    quoted: dict[str, Any], changes: dict[str, Any], reason: str
-):
-    async with a_seller() as seller:
-        quote = SELLER.sign(a_quote(seller.tag, **({"price": 80_000} | quoted)))
-        award = seller.award(**({"price": 80_000, "quote": quote.raw} | changes))
-        assert refusal_in(await seller.answer(award))[0] == reason
-        assert seller.machine.inventory.free_slots == 2
-
-
-async def test_a_quote_that_somebody_else_signed_is_none():
-    async with a_seller() as seller:
-        quote = MALLORY.sign(a_quote(seller.tag, provider=MALLORY.key, price=1))
-        assert refusal_in(await seller.answer(seller.award(price=1, quote=quote.raw)))[0] == "bad_quote"
 
 
 async def test_altered_terms_are_refused():
