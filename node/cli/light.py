@@ -76,8 +76,8 @@ def tell_of(session: Session, peers: list[dict[str, Any]]) -> None:
     says how much of what was printed can be relied on."""
     answered = [peer for peer in peers if peer["answered"]]
     session.say(
-        f"asked {len(peers)} peers, {len(answered)} answered; every signature was checked here"
-        + (", and their books against each other" if len(answered) > 1 else "")
+        f"asked {len(peers)} peer{'' if len(peers) == 1 else 's'}, {len(answered)} answered;"
+        " every signature was checked here" + (", and their books against each other" if len(answered) > 1 else "")
     )
     if len(answered) == 1:
         _warn("only one peer answered: what it hides, or shows too late, cannot be told")
@@ -99,10 +99,14 @@ def _misdeeds(peer: dict[str, Any]) -> list[str]:
     if forged := sum(peer["forges"].values()):
         lines.append(f"forges: {forged} of its records bear no valid signature ({', '.join(sorted(peer['forges']))})")
     if hidden := peer["hides"]:
-        lines.append(f"hides {len(hidden)} offers that others show: {_names(hidden)}")
+        lines.append(f"hides {_offers(hidden)} that others show: {_names(hidden)}")
     if stale := peer["stale"]:
-        lines.append(f"shows {len(stale)} offers as they are no more: {_names(stale)}")
+        lines.append(f"shows {_offers(stale)} as it was, not as it is: {_names(stale)}")
     return lines
+
+
+def _offers(offers: list[dict[str, Any]]) -> str:
+    return f"{len(offers)} offer{'' if len(offers) == 1 else 's'}"
 
 
 def _names(offers: list[dict[str, Any]]) -> str:

@@ -63,7 +63,8 @@ def _ask(request: JobRequest) -> Seen:
 def _print(view: dict[str, Any]) -> None:
     best, start = view["best"], view["start"]
     if best is None or start is None:
-        print(f"this job now: none of {view['offers']} offers fits")
+        offers = int(view["offers"])
+        print("this job now: " + (f"none of {offers} offers fits" if offers else "nobody offers anything"))
         _print_why_not(view)
         return
     matches = int(view["matches"])

@@ -184,5 +184,5 @@ async def test_of_a_home_that_is_there_only_the_config_is_read(
     config.write_text(f'[node]\nintroducers = ["{town.address}"]\n')
     ended = await town.look(tmp_path, "offers", join=False)
     assert ended.returncode == 0, ended.stderr
-    assert f"hides 1 offers that others show: {a_signer('a').key.hex()[:8]}/m0" in ended.stderr.decode()
+    assert f"hides 1 offer that others show: {a_signer('a').key.hex()[:8]}/m0" in ended.stderr.decode()
     assert touched(ended) == f"TOUCHED [{str(config)!r}] []"

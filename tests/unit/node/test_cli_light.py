@@ -116,7 +116,7 @@ def test_liars_are_named_even_when_quiet_and_are_no_failure(monkeypatch: pytest.
     assert lines == [
         "! peer 12D3KooWhider (/ip4/203.0.113.7/tcp/4001) hides 5 offers that others show:"
         " 00000000/m0, 01010101/m0, 02020202/m0, …",
-        "! peer 12D3KooWhider (/ip4/203.0.113.7/tcp/4001) shows 1 offers as they are no more: 00000000/m0",
+        "! peer 12D3KooWhider (/ip4/203.0.113.7/tcp/4001) shows 1 offer as it was, not as it is: 00000000/m0",
         "! peer 12D3KooWforger (/ip4/203.0.113.7/tcp/4001) forges: 3 of its records bear no valid signature"
         " (bad_signature, wrong_author)",
         "! peer 12D3KooWforger (/ip4/203.0.113.7/tcp/4001) did not show everything",
