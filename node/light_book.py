@@ -10,7 +10,7 @@ from market.errors import PeerFault
 from market.records import Offer
 from market.signing import Verified
 from node import wire
-from node.book_digest import BookView, read_page
+from node.book_digest import BookView, Page, read_page
 from node.light_check import Statement
 from node.ports import Clock, Network, PeerUnreachable
 
@@ -36,14 +36,7 @@ async def read_book(
     after = b""
     for _ in range(_MAX_PAGES):
         try:
-            answer = await network.request(
-                statement.peer,
-                wire.PROTOCOL_BOOK,
-                view.question(after),
-                timeout=wire.REQUEST_TIMEOUT_S,
-                max_response=wire.MAX_RESPONSE,
-            )
-            page = read_page(answer, after=after, limit=wire.MAX_RESPONSE)
+            page = await _ask(network, statement.peer, view, after)
         except PeerUnreachable:
             if not after:
                 raise
@@ -63,6 +56,17 @@ async def read_book(
             statement.complete = True
             return
         after = page.then
+
+
+async def _ask(network: Network, peer: bytes, view: BookView, after: bytes) -> Page | None:
+    answer = await network.request(
+        peer,
+        wire.PROTOCOL_BOOK,
+        view.question(after),
+        timeout=wire.REQUEST_TIMEOUT_S,
+        max_response=wire.MAX_RESPONSE,
+    )
+    return read_page(answer, after=after, limit=wire.MAX_RESPONSE)
 
 
 def without(statement: Statement, providers: frozenset[bytes]) -> BookView:
