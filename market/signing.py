@@ -1,6 +1,6 @@
 """Who said it: Ed25519 signatures over canonical records, and the type that proves a check took place.
 
-A :class:`Verified` can only be made by :func:`sign` or :func:`verify`; code that asks for one cannot be handed
+A :class:`Verified` can only be made by signing and by checking a signature; code that asks for one cannot be handed
 something unchecked. Each kind of record signs under its own domain, so an offer never passes for an award.
 """
 
@@ -31,7 +31,7 @@ _AUTHOR_FIELD: dict[type, str] = {
 }
 _DOMAIN: dict[type, bytes] = {kind: f"computefabric/{kind.__name__.lower()}/1\0".encode() for kind in _AUTHOR_FIELD}
 _SEAL = object()
-_KEYS_KEPT = 4096
+_KEYS_KEPT = 16_384
 
 
 class Verified(Generic[R]):
@@ -64,6 +64,35 @@ class Verified(Generic[R]):
         return f"Verified({self.record!r})"
 
 
+class Claim(Generic[R]):
+    """What somebody is said to have signed, in order but for the signature: to be looked at before that is paid for.
+
+    Attributes:
+        record: the decoded record. Not to be kept, passed on or acted upon.
+        raw: the envelope as received.
+    """
+
+    __slots__ = ("_envelope", "raw", "record")
+
+    def __init__(self, record: R, envelope: _Envelope, raw: bytes) -> None:
+        self.record: R = record
+        self._envelope = envelope
+        self.raw = raw
+
+    def check(self) -> Verified[R]:
+        """Check the signature.
+
+        Raises:
+            PeerFault: it is not the author's signature of this.
+        """
+        envelope, kind = self._envelope, type(self.record)
+        try:
+            _public_key(envelope.key).verify(envelope.sig, _DOMAIN[kind] + envelope.body)
+        except (InvalidSignature, ValueError):
+            raise PeerFault(f"bad signature on a {kind.__name__}", code="bad_signature") from None
+        return Verified(_SEAL, self.record, envelope.key, envelope.body, self.raw)
+
+
 class Signer:
     """A node's signing key. Holds the private half; never prints it."""
 
@@ -91,21 +120,26 @@ class Signer:
         return Verified(_SEAL, record, self.key, body, raw)
 
 
-def verify(raw: bytes, kind: type[R], *, limit: int = codec.MAX_RECORD) -> Verified[R]:
-    """Check an envelope and return the record in it. Cheap checks come first: size, form, bounds, then signature.
+def read(raw: bytes, kind: type[R], *, limit: int = codec.MAX_RECORD) -> Claim[R]:
+    """Decode an envelope and the record in it: size, form, bounds and author, everything but the signature.
 
     Raises:
-        PeerFault: anything at all is wrong with it.
+        PeerFault: any of these is wrong.
     """
     envelope = codec.unpack_record(raw, _Envelope, limit=limit)
     record = codec.unpack_record(envelope.body, kind, limit=limit)
     if getattr(record, _AUTHOR_FIELD[kind]) != envelope.key:
         raise PeerFault(f"a {kind.__name__} signed by somebody else than its author", code="wrong_author")
-    try:
-        _public_key(envelope.key).verify(envelope.sig, _DOMAIN[kind] + envelope.body)
-    except (InvalidSignature, ValueError):
-        raise PeerFault(f"bad signature on a {kind.__name__}", code="bad_signature") from None
-    return Verified(_SEAL, record, envelope.key, envelope.body, raw)
+    return Claim(record, envelope, raw)
+
+
+def verify(raw: bytes, kind: type[R], *, limit: int = codec.MAX_RECORD) -> Verified[R]:
+    """Check an envelope and return the record in it. Cheap checks come first, the signature last.
+
+    Raises:
+        PeerFault: anything at all is wrong with it.
+    """
+    return read(raw, kind, limit=limit).check()
 
 
 def digest(*parts: bytes) -> bytes:

@@ -17,7 +17,7 @@ from market import codec
 from market.errors import PeerFault
 from market.offer_book import MAX_TTL_MS
 from market.records import Bid, Offer
-from market.signing import Verified, verify
+from market.signing import Claim, Verified, read
 from node import wire
 from node.ports import Verdict
 
@@ -26,6 +26,7 @@ RECORDS_KEPT, BYTES_KEPT = 4096, 4 * 1024 * 1024
 """More than a full answer with a book holds, so that the next one is read for almost nothing."""
 MAX_AHEAD_MS = 3 * wire.MAX_CLOCK_SKEW_MS
 """No honest forwarder brings a record dated further ahead of our clock than this."""
+_FAULTS = ("lives_too_long", "far_future")
 
 
 class Judged(Struct, Generic[R], frozen=True, kw_only=True):
@@ -57,17 +58,27 @@ class VerifiedRecords(Generic[R]):
         different = set(envelopes)
         return len(different) - sum(map(self._records.__contains__, different))
 
-    def verify(self, raw: bytes) -> Verified[R]:
-        """The record in these bytes.
+    def read(self, raw: bytes) -> Verified[R] | Claim[R]:
+        """The record in these bytes, verified if we know it, else as it claims to be.
 
         Raises:
-            PeerFault: as :func:`market.signing.verify`.
+            PeerFault: as :func:`market.signing.read`.
         """
         if (known := self._records.get(raw)) is not None:
             self._records.move_to_end(raw)
             return known
-        record = self._records[raw] = verify(raw, self._kind, limit=wire.MAX_GOSSIP_RECORD)
-        self._bytes += len(raw)
+        return read(raw, self._kind, limit=wire.MAX_GOSSIP_RECORD)
+
+    def check(self, said: Verified[R] | Claim[R]) -> Verified[R]:
+        """Check the signature, unless that was done, and remember.
+
+        Raises:
+            PeerFault: as :meth:`market.signing.Claim.check`.
+        """
+        if isinstance(said, Verified):
+            return said
+        record = self._records[said.raw] = said.check()
+        self._bytes += len(said.raw)
         while len(self._records) > self._kept or self._bytes > BYTES_KEPT:
             self._bytes -= len(self._records.popitem(last=False)[0])
         return record
@@ -101,9 +112,10 @@ def judge_records(
 ) -> Judged[R]:
     """Judge signed envelopes of one kind.
 
-    The conditions, in order: whether the sender can ``afford`` as many records as are new to us (POSTPONE), each
-    record's form, bounds and signature (REJECT), lives longer than any record may (REJECT), dated in the future beyond
-    what an honest forwarder lets pass (REJECT) or beyond the tolerated skew (IGNORE), expired (IGNORE).
+    The conditions, in order: whether the sender can ``afford`` as many records as are new to us (POSTPONE), the form
+    and bounds of all (REJECT), each one's dates, the signatures of those in time (REJECT). Dates: to live longer than
+    any record may, or to begin further in the future than an honest forwarder lets pass, is REJECT; to begin beyond the
+    tolerated skew, or to have expired, is IGNORE. A record that is repeated counts once.
 
     Clocks may be wrong by the tolerated skew, ours and the forwarder's in opposite directions, and the forwarder lets
     pass what is one skew ahead of its own: up to three skews ahead of ours the fault may be ours, and to reject would
@@ -111,25 +123,32 @@ def judge_records(
     """
     if (new := verified.unknown(envelopes)) and not afford(new):
         return Judged(verdict=Verdict.POSTPONE, reason="too_many_records")
-    live: list[Verified[R]] = []
-    reason = "expired"
-    for raw in envelopes:
-        try:
-            found = verified.verify(raw)
-        except PeerFault as fault:
-            return Judged(verdict=Verdict.REJECT, reason=fault.code)
-        record = found.record
-        if record.expires_at - record.issued_at > MAX_TTL_MS:
-            return Judged(verdict=Verdict.REJECT, reason="lives_too_long")
-        if record.issued_at > now + MAX_AHEAD_MS:
-            return Judged(verdict=Verdict.REJECT, reason="from_the_future")
-        if record.issued_at > now + wire.MAX_CLOCK_SKEW_MS:
-            reason = "from_the_future"
-        elif record.expires_at > now:
-            live.append(found)
-    if not live:
+    live: list[Verified[R] | Claim[R]] = []
+    reason = ""
+    try:
+        for said in [verified.read(raw) for raw in dict.fromkeys(envelopes)]:
+            if not (late := _misdated(said.record, now)):
+                live.append(said)
+            elif late in _FAULTS:
+                return Judged(verdict=Verdict.REJECT, reason=late)
+            reason = reason or late
+        records = tuple(verified.check(said) for said in live)
+    except PeerFault as fault:
+        return Judged(verdict=Verdict.REJECT, reason=fault.code)
+    if not records:
         return Judged(verdict=Verdict.IGNORE, reason=reason)
-    return Judged(verdict=Verdict.ACCEPT, records=tuple(live))
+    return Judged(verdict=Verdict.ACCEPT, records=records)
+
+
+def _misdated(record: Offer | Bid, now: int) -> str:
+    """What is wrong with the dates of a record; empty when it is in time."""
+    if record.expires_at - record.issued_at > MAX_TTL_MS:
+        return "lives_too_long"
+    if record.issued_at > now + MAX_AHEAD_MS:
+        return "far_future"
+    if record.issued_at > now + wire.MAX_CLOCK_SKEW_MS:
+        return "from_the_future"
+    return "" if record.expires_at > now else "expired"
 
 
 def pack_batch(records: list[Verified[R]]) -> bytes:

@@ -155,7 +155,7 @@ def read_page(raw: bytes, *, after: bytes, limit: int) -> Page | None:
     """Decode an answer to a question about the names after ``after``; None when the peer will answer later.
 
     Raises:
-        PeerFault: it is no page, or it goes back.
+        PeerFault: it is no page, it repeats itself, or it leads nowhere.
     """
     parts = codec.unpack_list(raw, limit=limit)
     if not parts:
@@ -163,6 +163,8 @@ def read_page(raw: bytes, *, after: bytes, limit: int) -> Page | None:
     then, *envelopes = parts
     if then and (not after < then or len(then) > MAX_NAME or not envelopes):
         raise PeerFault("a page of a book that leads nowhere", code="endless_book")
+    if len(set(envelopes)) < len(envelopes):
+        raise PeerFault("a page of a book that repeats itself", code="not_asked")
     return Page(envelopes=envelopes, then=then)
 
 

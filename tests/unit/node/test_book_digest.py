@@ -157,6 +157,7 @@ def test_a_question_of_another_form_is_a_fault(raw: bytes):
         codec.pack([b"k", b"raw"]),
         codec.pack([b"j", b"raw"]),
         codec.pack([b"l"]),
+        codec.pack([b"", b"raw", b"raw"]),
         codec.pack([b"x" * (MAX_NAME + 1), b"raw"]),
         bytes(LIMIT + 1),
     ],

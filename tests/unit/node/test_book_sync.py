@@ -293,7 +293,7 @@ async def test_offers_from_the_far_future_cost_trust_by_this_way_too(autojump_cl
     far = offered_by(a_signer("p1"), issued_at=NOW + 10**9, expires_at=NOW + 10**9 + 1)
     joiner = Joiner(showing([far]))
     await joiner.catch_up()
-    assert joiner.network.penalties == [(PEERS[0], "from_the_future")]
+    assert joiner.network.penalties == [(PEERS[0], "far_future")]
 
 
 async def test_a_question_of_no_known_form_is_the_peers_fault():
