@@ -82,6 +82,11 @@ class Auctioneer:
         self._rivals = RivalBids(intake, clock)
         self._awarding = Awarding(signer=signer, network=network, clock=clock, purse=purse, prove_lane=prove_lane)
 
+    @property
+    def key(self) -> bytes:
+        """Whose auctions these are."""
+        return self._signer.key
+
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
         """Publish bids, and call lost awards back, while the block runs."""

@@ -43,8 +43,8 @@ class Place:
         self._fitting = fitting
         self._queue = queue
         self._pause = RetryPause(queue.rng)
-        self._tried: frozenset[Any] = frozenset()
-        self._passed_over: frozenset[Any] = frozenset()
+        self._tried: Fitting = {}
+        self._passed_over: Fitting = {}
         self._turn = trio.Event()
         self._left = False
         self.turns = 0
@@ -82,21 +82,22 @@ class Place:
     def look(self) -> Fitting | None:
         """What there is for it now; None when a turn is not worth it."""
         fitting = self._fitting()
-        # What went away and comes back is new.
-        self._passed_over &= fitting.keys()
+        # What went away, all of it or in part, and comes back is new.
+        self._passed_over = {one: min(free, fitting[one]) for one, free in self._passed_over.items() if one in fitting}
+        is_new = any(free > self._passed_over.get(one, 0) for one, free in fitting.items())
         rested = bool(fitting) and trio.current_time() >= self.rests_until
-        return fitting if rested or not self.turns or fitting.keys() - self._passed_over else None
+        return fitting if is_new or rested or not self.turns else None
 
     def give_turn(self, fitting: Fitting) -> None:
         """Let the job have its turn."""
-        self._tried, self.began = frozenset(fitting), trio.current_time()
+        self._tried, self.began = fitting, trio.current_time()
         self.is_idle = False
         self.turns += 1
         self._turn.set()
 
     def shares(self, fitting: Fitting) -> bool:
         """Whether it may be taking something of this just now."""
-        return not self._tried.isdisjoint(fitting)
+        return not self._tried.keys().isdisjoint(fitting)
 
     @property
     def is_resting(self) -> bool:

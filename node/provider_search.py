@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from random import Random
@@ -18,6 +19,7 @@ from market.records import JobSpec
 from node.active_job import Job
 from node.auction import Auctioneer, Outcome, Purchase, Purse
 from node.control import rfc3339
+from node.grant_limits import MAX_UNFUNDED
 from node.job_file.facts import job_facts
 from node.job_file.request import JobRequest
 from node.job_journal import WAITING_FOR_OFFERS
@@ -48,6 +50,8 @@ class ProviderSearch:
         open_lease: makes a won auction durable.
         funds: what could be set aside now, in units; None while that is not known.
         facts: what is known of a job that makes one machine cheaper for it than another.
+        shunned: providers that are not asked for a while, because they go on refusing at their own tag.
+        unfunded: how many leases each provider granted that have no money yet.
     """
 
     def __init__(
@@ -63,8 +67,10 @@ class ProviderSearch:
         open_lease: OpenLease,
         facts: Facts = job_facts,
         shunned: Callable[[], tuple[bytes, ...]] = tuple,
+        unfunded: Callable[[], Counter[bytes]] = Counter,
     ) -> None:
         self._shunned = shunned
+        self._unfunded = unfunded
         self._auctioneer = auctioneer
         self._intake = intake
         self._clock = clock
@@ -80,6 +86,10 @@ class ProviderSearch:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._queue.listen_forever, self._intake.wait_change)
             nursery.start_soon(self._queue.serve_forever)
+
+    def stir(self) -> None:
+        """Something changed that is not in the book: whoever waits may have something to try."""
+        self._queue.book_changed()
 
     async def find(self, job: Job) -> bool:
         """Wait until somebody signs; False when the job was cancelled or nobody did in time, which is then told."""
@@ -144,16 +154,21 @@ class ProviderSearch:
         return replace(ask, limits=self._without_shunned(ask.limits))
 
     def _without_shunned(self, limits: Limits) -> Limits:
-        """Providers that go on refusing at their own tag are not asked for a while."""
-        return replace(limits, deny=tuple({*limits.deny, *self._shunned()}))
+        """Who would refuse is not asked: who was shunned for it, and who waits for our money. Nor are we ourselves."""
+        waiting = (provider for provider, leases in self._unfunded().items() if leases >= MAX_UNFUNDED)
+        return replace(limits, deny=tuple(sorted({*limits.deny, *self._shunned(), *waiting, self._auctioneer.key})))
 
     def _fitting(self, job: Job) -> dict[Any, int]:
         """What there is to try, and how much of it. An offer that is only said again, with a new date, is the same."""
         found = shortlist(self._intake.book, self._ask(job.request, job.spec), now=self._clock.now_ms())
-        return {
-            (match.offer.record.provider, match.offer.record.machine, match.row.price, match.row.free): match.row.free
-            for match in found.matches
-        }
+        unfunded, slots = self._unfunded(), job.spec.requirements.slots
+        fitting: dict[Any, int] = {}
+        for match in found.matches:
+            offer, free = match.offer.record, match.row.free
+            # A provider grants a few leases and then waits for money.
+            granted = (MAX_UNFUNDED - unfunded[offer.provider]) * slots
+            fitting[offer.provider, offer.machine, match.row.price] = min(free, granted)
+        return fitting
 
     def _until(self, job: Job) -> float:
         return trio.current_time() + (job.deadline - self._clock.now_ms()) / 1000

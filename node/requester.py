@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,7 +20,7 @@ from ledger.ports import Journal
 from market import codec
 from market.duties import Role
 from market.errors import InvalidRequest, Unavailable
-from market.lease import OVER, CancelRequested
+from market.lease import OVER, CancelRequested, Stage
 from node import wire
 from node.active_job import Job
 from node.auction import Auctioneer, Outcome, Purse
@@ -51,6 +52,8 @@ from node.requester_files import RequesterFiles
 log = logging.getLogger(__name__)
 
 MAX_ACTIVE_JOBS = 1024
+_SEES_MONEY_MS = 2_000
+"""A provider asks the chain for our deposit now and then; until it has seen it, the lease counts as unpaid there."""
 _FIRST_DISK_PAUSE_S = 1.0
 _LAST_DISK_PAUSE_S = 15.0
 
@@ -107,6 +110,7 @@ class RequesterDesk:
             open_lease=self._open,
             facts=facts,
             shunned=shunned,
+            unfunded=self._unfunded,
         )
         self._submitted = 0
         self._nursery: trio.Nursery | None = None
@@ -210,9 +214,30 @@ class RequesterDesk:
         self._files.adopt(job.job_id, job.request)
 
     def _attach(self, job: Job, board: LeaseBoard) -> None:
+        def changed(board: LeaseBoard) -> None:
+            job.ring()
+            if board.state.stage in OVER:
+                self.search.stir()
+            elif board.state.stage is Stage.FUNDED and self._nursery is not None:
+                self._nursery.start_soon(self._stir_later)
+
         job.board = board
-        board.on_change = lambda _board: job.ring()
+        board.on_change = changed
         self.boards[board.lease_id] = board
+
+    async def _stir_later(self) -> None:
+        await trio.sleep(_SEES_MONEY_MS / 1000)
+        self.search.stir()
+
+    def _unfunded(self) -> Counter[bytes]:
+        """Leases whose provider does not see our money yet, by provider."""
+        since = self._clock.now_ms() - _SEES_MONEY_MS
+        states = ((board.provider, board.state) for board in self.boards.values())
+        return Counter(
+            provider
+            for provider, state in states
+            if state.stage is Stage.GRANTED or (state.stage is Stage.FUNDED and state.since > since)
+        )
 
     async def _run(self, job: Job) -> None:
         try:

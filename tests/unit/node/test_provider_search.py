@@ -9,7 +9,10 @@ import trio
 from msgspec.structs import replace
 from trio.testing import MockClock
 
+from market.lease import LaneFunded
 from node import provider_search
+from node.grant_limits import MAX_UNFUNDED
+from tests.fakes.samples import BUYER, an_offer
 from tests.unit.node.test_requester_jobs import PLAIN, Desk, a_desk, kinds
 
 HOUR = 3_600_000
@@ -109,3 +112,27 @@ async def test_jobs_that_wait_do_not_look_when_nothing_changed(
         await trio.sleep(5)
         assert looks == 50
         assert desk.network.requests == []
+
+
+async def test_a_provider_that_waits_for_our_money_is_not_asked_for_more(autojump_clock: MockClock, tmp_path: Path):
+    async with a_desk(tmp_path, ends=False) as desk:
+        await trio.sleep(0.01)
+        desk.offer(free_slots=50, total_slots=50)
+        for _ in range(10):
+            await waiting(desk)
+        await trio.sleep(20)
+        assert len(desk.network.requests) == MAX_UNFUNDED
+        first = next(iter(desk.desk.boards.values()))
+        await first.record(LaneFunded(at=desk.clock.now_ms(), amount=1, transaction=b""))
+        await trio.sleep(5)
+        assert len(desk.network.requests) == MAX_UNFUNDED + 1
+
+
+async def test_a_node_does_not_buy_from_itself(autojump_clock: MockClock, tmp_path: Path):
+    async with a_desk(tmp_path) as desk:
+        desk.intake.book.drop_expired(desk.clock.now_ms() + 10**6)
+        now = desk.clock.now_ms()
+        desk.intake.take(BUYER.sign(an_offer(provider=BUYER.key, issued_at=now, expires_at=now + 60_000)))
+        events = await desk.until_done(await desk.desk.submit(PLAIN))
+        assert kinds(events) == ["queued", "matching", "failed"]
+        assert events[1]["matches"] == 0
