@@ -138,6 +138,21 @@ async def test_submitted_request_arrives_as_it_was_sent(client: httpx.AsyncClien
     assert control.submitted[0].spec.command == ("true",)
 
 
+async def test_a_plan_is_asked_for_as_a_job_is_submitted_and_submits_nothing(
+    client: httpx.AsyncClient, control: ScriptedControl
+) -> None:
+    control.plan_answer = {"matches": 1}
+    answer = await client.post("/v1/plan", json=a_request(name="train"))
+    assert (answer.status_code, answer.json()) == (200, {"matches": 1})
+    assert (control.planned[0].name, control.submitted) == ("train", [])
+    assert (await client.post("/v1/plan", json={"name": "train"})).status_code == 400
+
+
+async def test_an_explanation_belongs_to_its_job(client: httpx.AsyncClient, control: ScriptedControl) -> None:
+    control.explanation = {"job": JOB, "auctions": []}
+    assert (await client.get(f"/v1/jobs/{JOB}/explain")).json() == control.explanation
+
+
 @pytest.mark.parametrize(
     "body",
     [
