@@ -13,6 +13,7 @@ from node.buying import Buying, open_buying
 from node.cached_images import CachedImages
 from node.machine import Machine
 from node.offer_intake import OfferIntake
+from node.offer_poster import OfferPoster
 from node.round_trips import RoundTrips
 from node.selling import Selling, open_selling
 from node.surge import Surge
@@ -61,6 +62,10 @@ async def trading_node(
             nursery.start_soon(selling.guard.watch_forever)
             nursery.start_soon(selling.poster.post_forever)
             nursery.start_soon(Surge(machines, selling.poster.changed).run_forever)
+        else:
+            # With nothing to sell it only takes back what an earlier run of this node had for sale.
+            leftovers = OfferPoster([], world.network, intake, world.clock, signer=world.signer)
+            nursery.start_soon(leftovers.post_forever)
         yield TradingNode(intake=intake, buying=buying, selling=selling)
         if selling is not None:
             await selling.poster.withdraw()

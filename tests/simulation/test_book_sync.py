@@ -240,7 +240,8 @@ def test_a_node_that_stops_takes_its_offers_back_and_one_that_crashes_does_not()
     simulate(1, scenario)
 
 
-def test_a_machine_that_is_no_longer_for_sale_after_a_restart_is_withdrawn():
+@pytest.mark.parametrize("left", [[], [100]])
+def test_a_machine_that_is_no_longer_for_sale_after_a_restart_is_withdrawn(left: list[int]):
     async def scenario(market: Marketplace) -> None:
         seller, watcher = market.add("seller"), market.add("watcher")
         seller.sells(100)
@@ -255,10 +256,10 @@ def test_a_machine_that_is_no_longer_for_sale_after_a_restart_is_withdrawn():
             while len(node.intake.book) != 2:
                 await trio.sleep(0.1)
             seller.crash()
-            seller.machine_classes.pop()
+            del seller.machine_classes[len(left) :]
             nursery.start_soon(sell)
             await trio.sleep(5)
-            assert [one.record.price for one in node.intake.book.live(watcher.clock.now_ms())] == [100]
+            assert [one.record.price for one in node.intake.book.live(watcher.clock.now_ms())] == left
             nursery.cancel_scope.cancel()
 
     simulate(2, scenario)
