@@ -246,3 +246,21 @@ def test_a_long_job_is_served_though_short_ones_keep_coming():
     went_first, still_waiting = play(act)
     assert went_first > 5, "short jobs are not stuck behind a long one"
     assert still_waiting, "and the long one does not wait for the last of them"
+
+
+def test_a_burst_that_fills_the_market_is_placed_without_pestering_anybody():
+    """A provider grants few leases before it sees money: the rest of the line waits for that, and asks then."""
+
+    async def act(market: Marketplace, buyer: Buyer, nursery: trio.Nursery) -> tuple[int, int]:
+        for number in range(3):
+            seller = open_shop(market, nursery, f"seller{number}", slots=8)
+            seller.job = JobScript(duration_ms=HOUR)
+        await trio.sleep(10)
+        jobs = [await buyer.submit(request(wait_ms=HOUR, max_duration_ms=2 * HOUR)) for _ in range(24)]
+        leased = [at_ms(await buyer.until(job, "leased", within_s=60)) for job in jobs]
+        events = [await buyer.events(job) for job in jobs]
+        return max(leased) - 10_000, sum(event["type"] == "refused" for told in events for event in told)
+
+    last_ms, refused = play(act)
+    assert last_ms < 20_000
+    assert refused < 24
