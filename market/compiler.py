@@ -51,13 +51,12 @@ class Compiler:
 
     def row(self, offer: Verified[Offer], known: Known, *, handle: int, provider: int, free: int) -> Row:
         """Compile an offer. Its words are in use until :meth:`forget`."""
-        o = offer.record
+        o, speed = offer.record, known.speed or _believed(offer.record)
         klass, region = self._models.hold(o.gpu), self._regions.hold(o.region)
         country = self._countries.hold(o.jurisdiction)
         venue = self._venues.hold((o.settlement.chain_id, o.settlement.escrow))
         runtimes = [self._runtimes.hold(word) for word in o.runtimes]
         crowded = self._models.is_shared(klass) or BITS - 1 in (region, country, venue, *runtimes)
-        speed = known.speed or _believed(o)
         return Row(
             handle=handle,
             id=offer.id,
@@ -81,9 +80,7 @@ class Compiler:
             region=1 << region,
             jurisdiction=1 << country,
             runtimes=mask_of(runtimes),
-            flags=(SIMULATED if o.simulated else 0)
-            | (0 if is_bearable(o.terms) else UNBEARABLE)
-            | (OVERFLOW if crowded else 0),
+            flags=_flags(o, crowded),
             speed=speed,
             perf=performance(speed),
             link=max(1, _GIB_MEGABIT_MS // (known.link_mbps or o.net_mbps or DEFAULT_MBPS)),
@@ -115,17 +112,9 @@ class Compiler:
         return found
 
     def query(self, ask: Ask, *, now: int, reference: int, providers: Callable[[bytes], int | None]) -> Query:
-        """Compile an ask.
-
-        Args:
-            ask: what is wanted.
-            now: UTC milliseconds.
-            reference: the going price, nanotokens per GPU-second.
-            providers: the number of a provider, None for one that offers nothing.
-        """
+        """Compile an ask. ``reference`` is the going price in nanotokens per GPU-second; ``providers`` gives the number
+        of a provider, None for one that offers nothing."""
         r, limits, job = ask.requirements, ask.limits, ask.job
-        runtimes = 1 << self._runtimes.number(r.runtime) if r.runtime else 0
-        cost, speed, reliability, latency = ask.weights
         return Query(
             tie=int.from_bytes(ask.bid_id[:8], "big"),
             now=now,
@@ -145,7 +134,7 @@ class Compiler:
             max_rtt_us=limits.max_rtt_us,
             regions=self._region_mask(r.regions),
             jurisdictions=self._country_mask(r.jurisdictions),
-            runtimes=runtimes,
+            runtimes=1 << self._runtimes.number(r.runtime) if r.runtime else 0,
             barred=UNBEARABLE | (0 if r.allow_simulated else SIMULATED),
             allow=_numbers(limits.allow, providers) if limits.allow else None,
             deny=_numbers(limits.deny, providers),
@@ -157,10 +146,7 @@ class Compiler:
             moved_mib=job.moved_mib,
             waiting=reference if job.waiting is None else job.waiting,
             reference=reference,
-            w_cost=cost,
-            w_speed=speed,
-            w_reliability=reliability,
-            w_latency=latency,
+            **dict(zip(_WEIGHTS, ask.weights, strict=True)),
         )
 
     def _region_mask(self, regions: tuple[str, ...]) -> int:
@@ -179,6 +165,14 @@ def image_key(image: str) -> int:
     """What names an image in a row: eight bytes of the hash of its digest, or of its whole name without one."""
     name = image.partition("@")[2] or image
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
+
+
+_WEIGHTS = ("w_cost", "w_speed", "w_reliability", "w_latency")
+
+
+def _flags(offer: Offer, crowded: bool) -> int:
+    simulated = SIMULATED if offer.simulated else 0
+    return simulated | (0 if is_bearable(offer.terms) else UNBEARABLE) | (OVERFLOW if crowded else 0)
 
 
 def _believed(offer: Offer) -> int:

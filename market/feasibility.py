@@ -128,8 +128,11 @@ def is_bearable(terms: PaymentTerms) -> bool:
 
 
 _VENDOR = frozenset({"nvidia", "geforce", "tesla", "quadro"})
-_VARIANT = re.compile(r"\d+gb|hbm\d*e?|sxm\d*|pcie|nvl|gpu")
+_VARIANT = re.compile(r"\d+gb|hbm\d*e?|sxm\d*|pcie|nvl|gpu|ada|generation")
 """Words a driver adds to a model that do not make it another one: memory, socket. "Ti" or "Laptop" do."""
+
+
+_WORKSTATION = re.compile(r"a\d{4}")
 
 
 def same_model(offered: str, wanted: str) -> bool:
@@ -144,7 +147,9 @@ def same_model(offered: str, wanted: str) -> bool:
 
 
 def _words(model: str) -> list[str]:
-    return [word for word in re.split(r"[^a-z0-9]+", model.lower()) if word and word not in _VENDOR]
+    words = [word for word in re.split(r"[^a-z0-9]+", model.lower()) if word and word not in _VENDOR]
+    # The driver's "RTX A6000" is what everybody calls an A6000.
+    return words[1:] if words[:1] == ["rtx"] and _WORKSTATION.fullmatch("".join(words[1:2])) else words
 
 
 def within_region(region: str, wanted: str) -> bool:

@@ -41,22 +41,14 @@ async def open_buying(world: World, settings: TradingSettings, intake: OfferInta
         world.chain, world.journal, world.session_key, world.clock.now_ms, confirmations=settings.confirmations
     )
     await payer.load()
+    experience = await _open_experience(world, settings, intake, payer)
     files = RequesterFiles(world.folder / "jobs", world.network, world.rng)
-    experience = Experience(
-        intake.book, world.journal, world.clock, opening=partial(_opening_cost, settings, intake, payer)
-    )
-    await experience.restore()
     files.moved = experience.moved
     auctioneer, desk = _open_desk(world, intake, payer, files, experience)
     reports = ReportDesk(desk.boards, payer=payer, network=world.network, clock=world.clock)
     reports.register()
-    lanes = LaneKeeper(
-        payer=payer,
-        chain=world.chain,
-        network=world.network,
-        patience_s=settings.close_patience_s,
-        rng=world.rng,
-    )
+    patience_s = settings.close_patience_s
+    lanes = LaneKeeper(payer=payer, chain=world.chain, network=world.network, patience_s=patience_s, rng=world.rng)
     history = LaneHistory(world.chain, start_block=settings.start_block)
     duties = RequesterDuties(
         reports,
@@ -82,6 +74,13 @@ async def open_buying(world: World, settings: TradingSettings, intake: OfferInta
         auctioneer=auctioneer,
         experience=experience,
     )
+
+
+async def _open_experience(world: World, settings: TradingSettings, intake: OfferIntake, payer: Payer) -> Experience:
+    opening = partial(_opening_cost, settings, intake, payer)
+    experience = Experience(intake.book, world.journal, world.clock, opening=opening)
+    await experience.restore()
+    return experience
 
 
 def _opening_cost(settings: TradingSettings, intake: OfferIntake, payer: Payer, provider: bytes) -> int:
