@@ -113,13 +113,13 @@ class Awarding:
             return self._read(await self._exchange(provider, codec.pack_record(request)), award)
         except PeerUnreachable as error:
             if isinstance(error, AnswerLost):
-                self._call_back(award.record)
+                self.call_back(award.record)
             return Answer(word="unreachable", detail=str(error))
         except PeerFault as fault:
             self._network.penalise(provider, fault.code)
             return Answer(word=fault.code, detail=fault.message)
         except trio.Cancelled:
-            self._call_back(award.record)
+            self.call_back(award.record)
             raise
 
     async def _exchange(self, provider: bytes, request: bytes) -> bytes:
@@ -147,7 +147,8 @@ class Awarding:
             raise PeerFault("a refusal of another award", code="wrong_refusal")
         return Answer(refusal=refusal, word=str(refusal.record.reason), detail=refusal.record.detail)
 
-    def _call_back(self, award: Award) -> None:
+    def call_back(self, award: Award) -> None:
+        """Tell a provider, in the background, that its lease is not wanted; returns at once."""
         if self._nursery is not None:
             lease_id = lease_id_of(award.requester, award.provider, award.bid_id)
             self._nursery.start_soon(contained, self._cancel, award.provider, lease_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 
@@ -40,8 +40,8 @@ class RivalBids:
         finally:
             del self._ours[bid.id]
 
-    def still_open(self, *, but: Verified[Bid]) -> list[Verified[Bid]]:
-        """The bids that may still take slots, ``but`` one: of each job the newest, and none that an offer names as
+    def still_open(self, *, but: Collection[Verified[Bid]]) -> list[Verified[Bid]]:
+        """The bids that may still take slots, ``but`` some: of each job the newest, and none that an offer names as
         granted. Of too many, those heard last."""
         granted = {name for offer in self._intake.book.live(self._clock.now_ms()) for name in offer.record.granted}
         newest: dict[tuple[bytes, bytes], Verified[Bid]] = {}
@@ -49,14 +49,18 @@ class RivalBids:
             job = (bid.record.requester, bid.record.spec_hash)
             known = newest.pop(job, bid)
             newest[job] = max(bid, known, key=lambda one: (one.record.issued_at, one.id))
-        found = [bid for bid in newest.values() if bid.record.bid_id[:8] not in granted and bid.id != but.id]
+        left_out = {bid.id for bid in but}
+        found = [bid for bid in newest.values() if bid.record.bid_id[:8] not in granted and bid.id not in left_out]
         return found[-MAX_RIVALS:]
 
-    def are_many(self, ask: Ask, rows: Sequence[Row]) -> bool:
-        """Whether more bids than a few were made lately for what this one is for. Those granted since count too: who
-        comes in the middle of a burst must wait for its end."""
+    def are_many(self, ask: Ask, rows: Sequence[Row], *, but: Collection[Verified[Bid]] = ()) -> bool:
+        """Whether more bids than a few, ``but`` some, were made lately for what this one is for. Those granted since
+        count too: who comes in the middle of a burst must wait for its end."""
         found, now = 0, self._clock.now_ms()
+        left_out = {bid.id for bid in but}
         for bid in reversed(self._recent()):
+            if bid.id in left_out:
+                continue
             found += touching(rows, compile_rivals(self._intake.book, ask, [bid], now))
             if found > FEW:
                 return True

@@ -31,7 +31,7 @@ class Watch:
             self.sale.hear(a_rival_bid(number, **changes))
 
     def still_open(self) -> list[int]:
-        found = self.rivals.still_open(but=OURS)
+        found = self.rivals.still_open(but=[OURS])
         return [int.from_bytes(bid.record.bid_id, "little") for bid in found]
 
     def are_many(self) -> bool:
@@ -76,7 +76,7 @@ async def test_of_a_job_that_bids_again_only_the_newest_bid_counts(autojump_cloc
     job = {"requester": a_rival_bid(1).signer, "spec_hash": b"j" * 32}
     signed = [a_rival_bid(1, **job, bid_id=bytes([number]) * 16, issued_at=START_MS + number) for number in (5, 7, 6)]
     watch.sale.hear(*signed)
-    assert [bid.record.bid_id[0] for bid in watch.rivals.still_open(but=OURS)] == [7]
+    assert [bid.record.bid_id[0] for bid in watch.rivals.still_open(but=[OURS])] == [7]
 
 
 async def test_of_too_many_those_heard_last_count(autojump_clock: MockClock, watch: Watch):
