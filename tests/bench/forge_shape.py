@@ -56,7 +56,7 @@ def shape(nodes: int) -> Shape:
     free = [Need(NODE_CPU - i * 300 % 3_000, NODE_MIB - i * 1_500 % 15_000) for i in range(nodes)]
     needs = [Need(100 + i % 10 * 100, 256 + i % 8 * 256) for i in range(WORKLOADS)]
     draw = random.Random(4)
-    prices = [draw.randrange(1_000, 2_000) for _ in range(nodes)]
+    prices = [draw.randrange(50_000, 150_000) for _ in range(nodes)]
     rows = [_row(i, free[i], prices[i], draw) for i in range(nodes)]
     return Shape(free, prices, needs, rows, [_query(need, draw) for need in needs])
 
@@ -81,7 +81,7 @@ def _query(need: Need, draw: random.Random) -> Query:
         "tie": draw.getrandbits(64), "now": _NOW, "classes": (0,), "venue": 1, "max_price": _CAP, "slots": need.slots,
         "vram_max": _ANY, "cpu": SLOT_CPU, "memory": SLOT_MIB, "notice": _ANY, "max_rtt_us": 1_000_000,
         "regions": ALL, "jurisdictions": ALL, "runtimes": 1, "allow": None, "deny": frozenset(), "work_ms": 60_000,
-        "paced": False, "max_ms": 60_000, "reference": 1_500, "w_cost": cost, "w_speed": speed,
+        "paced": False, "max_ms": 60_000, "reference": 100_000, "w_cost": cost, "w_speed": speed,
         "w_reliability": reliability, "w_latency": latency,
     })  # fmt: skip
 
