@@ -192,6 +192,7 @@ async def _open_trading(config: NodeConfig, chain: ChainConfig, world: World) ->
         close_patience_s=config.requester.close_patience_ms / 1000,
         settle_patience_s=config.provider.settle_patience_ms / 1000,
         start_block=chain.start_block,
+        opening_cost=config.requester.lane_cost,
     )
     if not config.provide:
         async with trading_node(world, settings, machines=[], engine=None) as node:

@@ -68,10 +68,12 @@ class ProviderConfig(Struct, frozen=True, kw_only=True):
 
 class RequesterConfig(Struct, frozen=True, kw_only=True):
     """How this node buys. ``close_lanes`` takes unspent money back after each job, with both signatures; a provider
-    that does not answer is asked for ``close_patience_ms`` before it is taken back without it."""
+    that does not answer is asked for ``close_patience_ms`` before it is taken back without it. ``lane_cost`` is the gas
+    of a new lane in token units."""
 
     close_lanes: bool = True
     close_patience_ms: int = 60_000
+    lane_cost: int = 0
 
 
 class NodeConfig(Struct, frozen=True, kw_only=True):

@@ -162,6 +162,13 @@ _REQUESTER = {
         '"60s"',
         "How long an absent provider is asked to sign before it is taken back without it. Default 60s.",
     ),
+    "lane_cost": Key(
+        "lane_cost",
+        values.read_tokens,
+        '"0.02"',
+        "What opening and settling a payment lane costs in gas (about 130,000), in tokens: providers with an open lane "
+        "are cheaper by that. Default 0.",
+    ),
 }
 KEYS: dict[str, dict[str, Key]] = {
     "node": _NODE,

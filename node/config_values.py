@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from market.errors import InvalidRequest
-from market.money import parse_hourly_price
+from market.money import parse_hourly_price, parse_tokens
 from node import countries
 from node.quantities import parse_cpu_milli, parse_duration_ms, parse_rate_mbps, parse_size_bytes, parse_size_mib
 
@@ -117,6 +117,11 @@ def read_address(value: Any) -> bytes:
 
 def read_price(value: Any) -> int:
     return parse_hourly_price(read_text(value))
+
+
+def read_tokens(value: Any) -> int:
+    """An amount of tokens, such as ``"0.02"``, as units."""
+    return parse_tokens(read_text(value))
 
 
 def read_percent(most: int) -> Callable[[Any], int]:
