@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -61,7 +62,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("jurisdiction", lambda c, r, m: in_jurisdictions(c.offer.jurisdiction, r.jurisdictions)),
     ("runtime", lambda c, r, m: not r.runtime or r.runtime in c.offer.runtimes),
     ("cuda", lambda c, r, m: c.offer.cuda_milli >= r.cuda_milli),
-    ("driver", lambda c, r, m: driver_number(c.offer.driver) >= driver_number(r.driver)),
+    ("driver", lambda c, r, m: _driver_suffices(c.offer.driver, r.driver)),
     ("interruption", lambda c, r, m: notice_of(c.offer) >= notice_wanted(r)),
     ("reputation", lambda c, r, m: c.reputation >= r.min_reputation),
     ("rtt", lambda c, r, m: not m.max_rtt_us or 0 < c.rtt_us <= m.max_rtt_us),
@@ -94,6 +95,7 @@ def notice_wanted(requirements: Requirements) -> int:
     return requirements.min_notice_ms if requirements.interruptible else FOREVER_MS
 
 
+@lru_cache(maxsize=1024)
 def driver_number(version: str) -> int:
     """A driver version as a number that grows with it: ``"535.104.05"`` is 535_104_005; what is no version is 0."""
     parts = version.split(".")[:3]
@@ -101,6 +103,10 @@ def driver_number(version: str) -> int:
         return 0
     major, minor, patch = (min(int(part), 999) for part in [*parts, "0", "0"][:3])
     return (major * 1000 + minor) * 1000 + patch
+
+
+def _driver_suffices(offered: str, wanted: str) -> bool:
+    return driver_number(offered) >= driver_number(wanted)
 
 
 EU = frozenset(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from enum import Enum
+from operator import attrgetter
 
 from market.ask import Ask
 from market.compiler import Compiler
@@ -55,6 +56,12 @@ class _Entry:
         self.handle: int | None = None
         self.row: Row | None = None
         self.free: tuple[int, int] = (0, 0)
+
+    def free_slots(self, offer: Offer | None = None) -> int:
+        """Free slots of this version, or of another one, as far as its provider corrected it."""
+        of = self.offer.record if offer is None else offer
+        version, free = self.free
+        return min(of.free_slots, free) if version >= of.version else of.free_slots
 
 
 class OfferBook:
@@ -134,8 +141,7 @@ class OfferBook:
     def free_slots(self, offer: Offer) -> int:
         """Free slots of an offer, corrected by what its provider said when it refused us."""
         entry = self._entries.get((offer.provider, offer.machine))
-        version, free = entry.free if entry is not None else (0, 0)
-        return min(offer.free_slots, free) if version >= offer.version else offer.free_slots
+        return offer.free_slots if entry is None else entry.free_slots(offer)
 
     def live(self, now: int) -> Iterator[Verified[Offer]]:
         """Offers that have not expired and are not withdrawn, in no particular order."""
@@ -242,12 +248,7 @@ class OfferBook:
             self._place(entry)
         elif _same_goods(old.record, offer.record):
             # What every node hears every 20 seconds from every other: nothing to compile.
-            entry.row = row._replace(
-                id=offer.id,
-                tie=int.from_bytes(offer.id[:8], "big"),
-                expires=offer.record.expires_at,
-                free=self.free_slots(offer.record),
-            )
+            entry.row = _said_again(row, offer, entry.free_slots())
             self.index.put(entry.row)
         else:
             self._compile(entry, was=old.record)
@@ -314,12 +315,18 @@ class OfferBook:
 
 
 _VOLATILE = {"version", "issued_at", "expires_at", "free_slots", "granted", "addresses"}
-_GOODS = tuple(field for field in Offer.__struct_fields__ if field not in _VOLATILE)
+_goods_of = attrgetter(*(field for field in Offer.__struct_fields__ if field not in _VOLATILE))
 
 
 def _same_goods(old: Offer, new: Offer) -> bool:
     """Whether a newer version only says again what was said, with other times or other free slots."""
-    return all(getattr(old, field) == getattr(new, field) for field in _GOODS)
+    return bool(_goods_of(old) == _goods_of(new))
+
+
+def _said_again(row: Row, offer: Verified[Offer], free: int) -> Row:
+    """The row of a refresh: identity, time and free slots are new. By position, because it is made all the time."""
+    tie = int.from_bytes(offer.id[:8], "big")
+    return Row._make((row[0], offer.id, tie, row[3], row[4], offer.record.expires_at, row[6], free, *row[8:]))
 
 
 def _going_price(index: OfferIndex, classes: tuple[int, ...]) -> int:

@@ -166,3 +166,23 @@ def test_a_refusal_about_an_offer_that_is_gone_is_not_kept(book: OfferBook):
     book.drop_expired(NOW + 60_000)
     book.take(_offer(version=4, free_slots=2, expires_at=NOW + 90_000), NOW + 60_000)
     assert book.free_slots(an_offer(version=4, free_slots=2)) == 2
+
+
+def test_a_refresh_compiles_to_the_same_as_an_offer_heard_first(book: OfferBook):
+    """The short way by position must not mix up two columns."""
+    book.take(_offer(version=1, price=77, cpu_milli=3, memory_mib=5, disk_mib=7, driver="535.1"), NOW)
+    newer = _offer(
+        version=2,
+        price=77,
+        cpu_milli=3,
+        memory_mib=5,
+        disk_mib=7,
+        driver="535.1",
+        free_slots=1,
+        expires_at=NOW + 61_000,
+    )
+    book.take(newer, NOW)
+    fresh = OfferBook(max_skew_ms=SKEW)
+    fresh.take(newer, NOW)
+    assert list(book.rows(NOW)) == list(fresh.rows(NOW))
+    assert next(iter(book.index.rows())) == next(iter(fresh.index.rows()))
