@@ -10,9 +10,9 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from math import isqrt
 
-from market.offer_planes import KIND, LAST, Kinds, Layer, Spot, codes_of
+from market.offer_planes import Kinds, Layer, Spot, codes_of
 from market.offer_row import Query, Row
-from market.offer_search import EVERYTHING, NO_CARD, Best, search
+from market.offer_search import EVERYTHING, Best, search
 
 _SMALL = 32
 """Rows the small layer may always have. Beyond, it may have the root of all: what a change costs is least then."""
@@ -50,8 +50,7 @@ class OfferIndex:
                 self._set_free(spot, row.free)
                 return
             self.drop(row.handle)
-        self._spots[row.handle] = self._pending[row.handle] = spot = Spot(row)
-        spot.prices = self._prices.setdefault(row.klass, [])
+        self._spots[row.handle] = self._pending[row.handle] = spot = Spot(row, self._prices.setdefault(row.klass, []))
         self._set_free(spot, row.free)
 
     def drop(self, handle: int) -> None:
@@ -137,10 +136,9 @@ class OfferIndex:
         return True
 
     def _settle(self) -> None:
-        """Put what is new into the small layer, or everything into a large one."""
+        """Put what is new into the small layer, or everything into a large one, with bounds that are narrow again."""
         for spot in self._pending.values():
-            spot.codes = codes_of(spot.row, self._kinds)
-            spot.special = spot.codes[KIND] == LAST or spot.klass > LAST or spot.vram >= NO_CARD
+            spot.code(self._kinds)
             self._note(spot.codes[-1], spot.row)
         small = [
             *self._pending.values(),
@@ -154,7 +152,8 @@ class OfferIndex:
         self._bests.clear()
         for spot in self._spots.values():
             self._note(spot.codes[-1], spot.row)
-        self._layers = [Layer(list(self._spots.values()), self._kinds)]
+        self._prices = {spot.row.klass: spot.prices for spot in self._spots.values()}
+        self._layers = [Layer(self._spots.values(), self._kinds)]
 
     def _note(self, pace: int, row: Row) -> None:
         for group in (pace, EVERYTHING):

@@ -1,29 +1,29 @@
-"""The best of the rows that may fit: looks at as few of them as the proof allows.
+"""The best of the rows that may fit, found by looking at few of them and proving the rest worse.
 
 Rows are looked at in ascending price, at first a handful. What is left then is split by speed. From the lowest price
-and the best of everything else among rows of one speed follows the smallest score any of them can have, and how much
-worse than that best a row may be; whatever must be behind what was found already is not looked at.
+and the best of everything else among the rows of one speed follows the smallest score any of them can have, and how
+much worse than that best a row may be; what must come behind the rows found already is not looked at.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from heapq import heappushpop
+from heapq import heapreplace
 from typing import Final
 
 from market import money
-from market.offer_planes import LAST, Layer, Spot
+from market.offer_planes import LAST, MANY, NO_CARD, Layer, Spot
 from market.offer_row import Query, Row, mix
 
+EVERYTHING: Final = -1
+"""Where the best of all rows is kept, beside the codes of speeds."""
 _NOTHING: Final = 2**127
 """Above every score."""
-_ALL = 2**29
 _HANDFUL = 10
 """Rows looked at before anything is split, beyond those asked for: enough for most bids, and cheaper."""
-_AT_ONCE = 16
-"""Rows looked at between two cuts by what was found."""
-EVERYTHING: Final = -1
-NO_CARD = 2**30
+_AT_ONCE = 12
+"""Rows of a group looked at before those left are thinned out again."""
+_ALL = 2**29
 _OPENING = money.NANO_MS_PER_UNIT
 
 
@@ -53,8 +53,11 @@ class Best:
         self.opening = min(self.opening, row.opening)
 
 
-_Group = tuple[int, Layer, int, Best]
-"""The least score any of its rows can have, their layer, the rows as bits, the best of each of their fields."""
+_Bounds = tuple[int, int, int]
+"""Of a group: the least a score can be whatever the price; what it grows by per nanotoken of price, times 1000; and
+the failures with which it grows by just that much (permille above 1000), 0 where there is more to it."""
+_Group = tuple[int, _Bounds, int, int, Layer]
+"""The least score any of its rows can have, its bounds, its best reputation, its rows as bits, their layer."""
 
 
 def search(query: Query, count: int, layers: list[Layer], bests: dict[int, Best]) -> list[tuple[int, Spot]]:
@@ -72,7 +75,10 @@ def search(query: Query, count: int, layers: list[Layer], bests: dict[int, Best]
         bits = layer.sieve(query)
         if bits:
             hunt = hunt or _Hunt(query, count)
-            bits = hunt.look(layer, bits, bests[EVERYTHING], hunt.handful)
+            if not hunt.weighs:
+                hunt.look_by_price(layer, bits, bests[EVERYTHING])
+                continue
+            bits = hunt.look(layer, bits, hunt.bounds(bests[EVERYTHING]), count + _HANDFUL)
             if bits:
                 groups += hunt.split(layer, bits, bests)
     if hunt is None:
@@ -80,91 +86,116 @@ def search(query: Query, count: int, layers: list[Layer], bests: dict[int, Best]
     if groups:
         groups.sort(key=_least, reverse=True)
         while groups and groups[-1][0] <= hunt.bound:
-            hunt.look_through(*groups.pop())
+            hunt.look_through(groups.pop())
     return hunt.found if len(hunt.found) < 2 else hunt.ranked()
 
 
 class _Hunt:
     """What was found so far. ``bound`` is the score of the last of the ``count`` best: nothing above it matters."""
 
-    __slots__ = ("bound", "count", "found", "handful", "query", "worst")
+    __slots__ = (
+        "_by_price", "_count", "_per_permille", "_prices", "_query", "_wishes", "_worst", "bound", "found", "weighs",
+    )  # fmt: skip
 
     def __init__(self, query: Query, count: int) -> None:
-        self.query = query
-        self.count = count
-        self.found: list[tuple[int, Spot]] = []
-        self.worst = [-_NOTHING] * count if count > 1 else []
+        (_, now, classes, _, max_price, slots, vram, vram_max, cpu, memory, disk, cuda, driver, notice, reputation,
+         max_rtt_us, _, _, _, _, allow, deny, work_ms, paced, max_ms, image, image_mib, moved_mib, waiting, reference,
+         w_cost, w_speed, w_reliability, w_latency) = query[:]  # fmt: skip
+        self._query = query
+        self._count = count
+        self._worst = [-_NOTHING] * count if count > 1 else []
         self.bound = _NOTHING
-        simple = not (query.w_speed or query.w_reliability or query.w_latency or query.paced)
-        self.handful = _ALL if simple else count + _HANDFUL
+        self.found: list[tuple[int, Spot]] = []
+        special = deny or allow is not None or vram_max < NO_CARD or not 0 < slots < MANY or classes[-1] > LAST
+        moved = waiting and (image_mib or moved_mib)
+        weighted = w_speed or w_reliability or w_latency
+        job_ms = work_ms if work_ms < max_ms else max_ms
+        self._wishes = reputation, max_rtt_us, cpu, memory, vram, now, notice, disk, cuda, driver, special
+        self.weighs = bool(weighted or paced or moved)
+        if not self.weighs:
+            self._by_price = max_price, slots * job_ms, 1000 * w_cost
+            return
+        going = reference * slots * work_ms if weighted else 0
+        self._per_permille = going * w_reliability
+        self._prices = (
+            max_price, slots, job_ms, paced, work_ms, max_ms, moved, image, image_mib, moved_mib, waiting,
+            1000 * w_cost, going, w_speed, w_reliability, w_latency, 1000 * (w_speed + w_reliability),
+        )  # fmt: skip
 
-    def split(self, layer: Layer, bits: int, bests: dict[int, Best]) -> list[_Group]:
-        """The rows by speed, each group with the least score any of its rows can have."""
-        query, spots, bound = self.query, layer.spots, self.bound
-        going = query.reference * query.slots * query.work_ms
-        speed, reliability, latency = query.w_speed * going, query.w_reliability * going, query.w_latency * going
-        cost, slots, paced, work_ms, max_ms = 1000 * query.w_cost, query.slots, query.paced, query.work_ms, query.max_ms
-        ms = work_ms if work_ms < max_ms else max_ms
-        pace, planes = layer.pace, layer.pace_planes
-        groups: list[_Group] = []
+    def look_by_price(self, layer: Layer, bits: int, best: Best) -> None:
+        """Look at rows for a bid that weighs nothing but their price: the short way to what :meth:`look` would find."""
+        stop, unit, w_cost = self._by_price
+        spots, bound = layer.spots, self.bound
+        risk = 1000 + best.failure
+        slope = w_cost * unit * risk
+        floor = w_cost * (best.opening * _OPENING - 1)
+        if slope and self.found:
+            stop = min(stop, ((bound - floor) * 1000 - 1) // slope)
         while bits:
             place = bits.bit_length() - 1
-            code = pace[-1 - place]
-            best = bests[code]
-            same = planes.get(code)
-            if same is None:
-                same = layer.of_pace(code)
-            if paced:
-                ms = min(max_ms, work_ms * 1000 // best.speed)
-            compute = spots[place].price * slots * ms
-            least = (
-                cost * (compute + compute * best.failure // 1000 + best.opening * _OPENING)
-                + speed * (1000 - best.perf)
-                + reliability * (1000 - best.reputation)
-                + latency * best.latency
-            )
-            if least <= bound:
-                groups.append((least, layer, bits & same, best))
+            spot = spots[place]
+            price = spot.price
+            if price > stop:
+                return
+            bits ^= 1 << place
+            points = w_cost * (price * unit * spot.risk // 1000 + spot.opening)
+            if points <= bound and self._fits(spot):
+                bound = self._keep(points, spot)
+                if slope:
+                    stop = min(stop, ((bound - floor) * 1000 - 1) // slope)
+
+    def bounds(self, best: Best) -> _Bounds:
+        """What the best of a group says of the scores in it."""
+        (_, slots, ms, paced, work_ms, max_ms, moved, _, _, _, _, w_cost, going, w_speed, w_reliability, w_latency,
+         worst) = self._prices  # fmt: skip
+        if paced:
+            ms = min(max_ms, work_ms * 1000 // best.speed)
+        risk = 1000 + best.failure
+        unit = slots * ms * risk
+        # The cost is rounded down once: a nanoms below it is a bound without rounding.
+        floor = w_cost * (best.opening * _OPENING - 1)
+        if going:
+            floor += going * (worst - w_speed * best.perf - w_reliability * best.reputation + w_latency * best.latency)
+        return floor, w_cost * unit, 0 if moved or paced or unit % 1000 else risk
+
+    def split(self, layer: Layer, bits: int, bests: dict[int, Best]) -> list[_Group]:
+        """The rows by speed, without those that cannot be among the best."""
+        groups: list[_Group] = []
+        spots, paces, column = layer.spots, layer.paces, layer.paces.column
+        while bits:
+            place = bits.bit_length() - 1
+            code = column[-1 - place]
+            same = paces[code]
+            bounds = self.bounds(bests[code])
+            least = bounds[0] + spots[place].price * bounds[1] // 1000
+            if least <= self.bound:
+                groups.append((least, bounds, bests[code].reputation, bits & same, layer))
             bits &= ~same
         return groups
 
-    def look_through(self, least: int, layer: Layer, bits: int, best: Best) -> None:
-        """Look at the rows of a group, a few at once; in between leave out those with too little reputation."""
-        query = self.query
-        per_permille = query.reference * query.slots * query.work_ms * query.w_reliability
-        while bits and least <= self.bound:
+    def look_through(self, group: _Group) -> None:
+        """Look at a group, a few rows at once. In between leave out those with too little reputation: the dearer the
+        rows that are left, the more of it they need."""
+        _, bounds, reputation, bits, layer = group
+        floor, slope, _ = bounds
+        spots, per_permille = layer.spots, self._per_permille
+        while bits:
             if per_permille:
-                needed = best.reputation - (self.bound - least) // per_permille
+                least = floor + spots[bits.bit_length() - 1].price * slope // 1000
+                needed = reputation - (self.bound - least) // per_permille
                 if needed > 0:
                     bits &= layer.reputable(needed)
-            bits = self.look(layer, bits, best, _AT_ONCE)
+            bits = self.look(layer, bits, bounds, _AT_ONCE)
 
-    def look(self, layer: Layer, bits: int, best: Best, most: int) -> int:
+    def look(self, layer: Layer, bits: int, bounds: _Bounds, most: int) -> int:
         """Look at rows in ascending price until ``most`` were seen or none can be better; returns those left."""
-        query = self.query
-        (_, now, classes, _, max_price, slots, vram, vram_max, cpu, memory, disk, cuda, driver, notice, reputation,
-         max_rtt_us, _, _, _, _, allow, deny, work_ms, paced, max_ms, image, image_mib, moved_mib, waiting, reference,
-         w_cost, w_speed, w_reliability, w_latency) = query  # fmt: skip
-        special = deny or allow is not None or vram_max < NO_CARD or not 0 < slots < 16 or classes[-1] > LAST
-        w_cost *= 1000
-        job_ms = work_ms * 1000 // best.speed if paced else work_ms
-        if job_ms > max_ms:
-            job_ms = max_ms
-        slope = w_cost * slots * job_ms * (1000 + best.failure)
-        floor = w_cost * (best.opening * _OPENING - 1)
-        going = 0
-        if w_speed or w_reliability or w_latency:
-            going = reference * slots * work_ms
-            floor += going * (
-                w_speed * (1000 - best.perf) + w_reliability * (1000 - best.reputation) + w_latency * best.latency
-            )
-        spots, bound = layer.spots, self.bound
-        stop = max_price
-        if slope and self.found:
-            highest = ((bound - floor) * 1000 - 1) // slope
-            if highest < stop:
-                stop = highest
-        moved = waiting and (image_mib or moved_mib)
+        (stop, slots, job_ms, paced, work_ms, max_ms, moved, image, image_mib, moved_mib, waiting, w_cost, going,
+         w_speed, w_reliability, w_latency, worst) = self._prices  # fmt: skip
+        floor, slope, risk = bounds
+        spots, found, bound = layer.spots, self.found, self.bound
+        step = slope // 1000
+        if found and slope:
+            stop = min(stop, ((bound - floor) * 1000 - 1) // slope)
         while bits and most:
             place = bits.bit_length() - 1
             spot = spots[place]
@@ -173,44 +204,61 @@ class _Hunt:
                 return 0
             bits ^= 1 << place
             most -= 1
-            if (
-                spot.reputation < reputation or (max_rtt_us and not 0 < spot.rtt_us <= max_rtt_us) or spot.cpu < cpu
-                or spot.memory < memory or spot.vram < vram or spot.expires <= now or spot.notice < notice
-                or (disk and spot.disk < disk) or (cuda and spot.cuda < cuda) or (driver and spot.driver < driver)
-                or ((special or spot.special) and not spot.suits(query))
-            ):  # fmt: skip
-                continue
-            cost = price * slots * (min(max_ms, work_ms * 1000 // spot.speed) if paced else job_ms)
-            if moved:
-                absent = 0 if image in spot.images else image_mib
-                cost += waiting * (absent * spot.link >> 10) + waiting * (moved_mib * spot.link >> 10)
-            points = w_cost * (cost + cost * spot.failure // 1000 + spot.opening * _OPENING)
+            if spot.risk == risk:
+                points = price * step
+                if spot.opening:
+                    points += w_cost * spot.opening
+            else:
+                cost = price * slots * (min(max_ms, work_ms * 1000 // spot.speed) if paced else job_ms)
+                if moved:
+                    absent = 0 if image in spot.images else image_mib
+                    cost += waiting * (absent * spot.link >> 10) + waiting * (moved_mib * spot.link >> 10)
+                points = w_cost * (cost * spot.risk // 1000 + spot.opening)
             if going:
                 points += going * (
-                    w_speed * (1000 - spot.perf) + w_reliability * (1000 - spot.reputation) + w_latency * spot.latency
+                    worst - w_speed * spot.perf - w_reliability * spot.reputation + w_latency * spot.latency
                 )
-            if points <= bound:
-                self.found.append((points, spot))
-                if self.count == 1:
-                    bound = self.bound = points
-                else:
-                    heappushpop(self.worst, -points)
-                    bound = self.bound = -self.worst[0]
+            if points <= bound and self._fits(spot):
+                bound = self._keep(points, spot)
                 if slope:
-                    highest = ((bound - floor) * 1000 - 1) // slope
-                    if highest < stop:
-                        stop = highest
+                    stop = min(stop, ((bound - floor) * 1000 - 1) // slope)
         return bits
+
+    def _fits(self, spot: Spot) -> bool:
+        """Whether a row fits that the planes let through: they are coarser than the values."""
+        reputation, max_rtt_us, cpu, memory, vram, now, notice, disk, cuda, driver, special = self._wishes
+        return not (
+            spot.reputation < reputation
+            or (max_rtt_us and not 0 < spot.rtt_us <= max_rtt_us)
+            or spot.cpu < cpu
+            or spot.memory < memory
+            or spot.vram < vram
+            or spot.expires <= now
+            or spot.notice < notice
+            or (disk and spot.disk < disk)
+            or (cuda and spot.cuda < cuda)
+            or (driver and spot.driver < driver)
+            or ((special or spot.special) and not spot.suits(self._query))
+        )
+
+    def _keep(self, points: int, spot: Spot) -> int:
+        self.found.append((points, spot))
+        if self._count == 1:
+            self.bound = points
+        else:
+            heapreplace(self._worst, -points)
+            self.bound = -self._worst[0]
+        return self.bound
 
     def ranked(self) -> list[tuple[int, Spot]]:
         """Of what was found the best, with equal scores in the order of the auction."""
-        found, count = self.found, self.count
+        found, count = self.found, self._count
         if count == 1 and found[-1][0] < found[-2][0]:
             return found[-1:]
         best = [one for one in found if one[0] <= self.bound]
         best.sort(key=_score)
         if len({points for points, _ in best}) < len(best):
-            tie = self.query.tie
+            tie = self._query.tie
             best.sort(key=lambda one: (one[0], mix(one[1].row.tie ^ tie), one[1].row.id))
         return best[:count]
 

@@ -205,3 +205,51 @@ def test_after_the_best_row_of_a_class_left_the_others_are_still_found():
 def test_slots_are_matched_in_turn():
     index = an_index(a_row(1, free=1), a_row(2, price=200, free=1))
     assert index.match_all([a_query(), a_query(classes=(9,)), a_query(), a_query()]) == [1, -1, 2, -1]
+
+
+def test_a_row_that_improves_in_its_place_is_not_overlooked():
+    """Perf is in no column: what is known of the best of a group must follow."""
+    index = an_index(*(a_row(handle, price=100 + handle) for handle in range(40)), a_row(99, price=200))
+    query = a_query(w_speed=400)
+    assert handles(index, query, 1) == [0]
+    index.put(a_row(99, price=200, perf=999))
+    assert handles(index, query, 1) == [99]
+    assert index.top(query, 5) == scan(index.rows(), query, 5)
+
+
+def test_changes_are_found_wherever_they_lie():
+    """First in the small layer, then, with many of them, in the large one again."""
+    index = an_index(*(a_row(handle, price=1_000 + handle) for handle in range(100)))
+    assert handles(index, a_query(), 1) == [0]
+    for handle in range(100, 400):
+        index.put(a_row(handle, price=1_100 - handle))
+        assert handles(index, a_query(), 1) == [handle]
+    for handle in range(399, 99, -1):
+        assert handles(index, a_query(), 1) == [handle]
+        index.drop(handle)
+    assert handles(index, a_query()) == list(range(16))
+    assert index.prices(0) == (100, 1_049)
+
+
+def test_an_index_that_was_emptied_fills_again():
+    index = an_index(a_row(1))
+    assert handles(index, a_query()) == [1]
+    index.drop(1)
+    assert handles(index, a_query()) == []
+    index.put(a_row(2, klass=3))
+    assert handles(index, a_query(classes=(3,))) == [2]
+
+
+def test_names_beyond_the_codes_are_told_apart():
+    rows = [a_row(handle, klass=handle, price=handle + 1, venue=1 << handle % 60) for handle in range(600)]
+    index = an_index(*rows)
+    for query in (a_query(classes=(3, 300)), a_query(classes=(259,), venue=8), a_query(classes=(3,), venue=16)):
+        assert index.top(query._replace(venue=ALL), 3) == scan(rows, query._replace(venue=ALL), 3)
+        assert index.top(query, 3) == scan(rows, query, 3)
+
+
+def test_more_kinds_than_codes_are_told_apart():
+    rows = [a_row(handle, runtimes=handle + 1) for handle in range(400)]
+    index = an_index(*rows)
+    for wanted in (1, 3, 255, 256, 300):
+        assert index.top(a_query(runtimes=wanted), 9) == scan(rows, a_query(runtimes=wanted), 9)
