@@ -1,4 +1,4 @@
-"""The bounded search where its short cuts could go wrong. That it agrees with the scan at large is in tests/property."""
+"""The bounded search where its short cuts could go wrong; that it agrees with the scan at large: tests/property."""
 
 from __future__ import annotations
 
