@@ -8,12 +8,13 @@ from functools import lru_cache
 
 from market.ask import Ask
 from market.feasibility import (
+    asked_as,
     driver_number,
     in_jurisdictions,
     is_bearable,
+    names_of,
     notice_of,
     notice_wanted,
-    same_model,
     within_region,
 )
 from market.interning import WordTable, mask_of
@@ -42,7 +43,7 @@ class Compiler:
     """The words of one book as numbers."""
 
     def __init__(self) -> None:
-        self._models: WordTable[str] = WordTable(CLASSES)
+        self._models: WordTable[str] = WordTable(CLASSES, names=names_of)
         self._regions: WordTable[str] = WordTable(BITS)
         self._countries: WordTable[str] = WordTable(BITS)
         self._runtimes: WordTable[str] = WordTable(BITS)
@@ -104,8 +105,7 @@ class Compiler:
         """The numbers of the GPU models that will do, ascending; all for none named."""
         version, found = self._asked.get(models, (-1, ()))
         if version != self._models.version:
-            wanted: Callable[[str], bool] = lambda offered: any(same_model(offered, model) for model in models)  # noqa: E731
-            found = tuple(self._models.matching(wanted) if models else self._models.all())
+            found = tuple(self._models.found_as(map(asked_as, models)) if models else self._models.all())
             if len(self._asked) >= 256:
                 self._asked.clear()
             self._asked[models] = (self._models.version, found)

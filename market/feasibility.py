@@ -143,13 +143,26 @@ _WORKSTATION = re.compile(r"a\d{4}")
 
 def same_model(offered: str, wanted: str) -> bool:
     """``NVIDIA H100 80GB HBM3`` is an ``H100`` and ``rtx4090`` a ``GeForce RTX 4090``, but no ``RTX 4090 Laptop``."""
-    words, asked = _words(offered), "".join(_words(wanted))
-    if "".join(words) == asked:
-        return True
-    return any(
-        "".join(words[:count]) == asked and all(_VARIANT.fullmatch(word) for word in words[count:])
-        for count in range(1, len(words))
-    )
+    return asked_as(wanted) in names_of(offered)
+
+
+@lru_cache(maxsize=8192)
+def names_of(offered: str) -> frozenset[str]:
+    """All that an offered model may be asked for as, each as :func:`asked_as` writes it."""
+    words = _words(offered)
+    names = ["".join(words)]
+    # From the end: strangers choose the words, and what follows must be looked at once, not once for each beginning.
+    for count in range(len(words) - 1, 0, -1):
+        if not _VARIANT.fullmatch(words[count]):
+            break
+        names.append("".join(words[:count]))
+    return frozenset(names)
+
+
+@lru_cache(maxsize=8192)
+def asked_as(wanted: str) -> str:
+    """A model's name without what differs between spellings of it."""
+    return "".join(_words(wanted))
 
 
 def _words(model: str) -> list[str]:

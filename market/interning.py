@@ -6,7 +6,7 @@ row is marked to be checked by its words in the end. Places are given back when 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
 W = TypeVar("W", bound=Hashable)
@@ -15,12 +15,18 @@ W = TypeVar("W", bound=Hashable)
 class WordTable(Generic[W]):
     """Numbers for words, counted by use.
 
+    Args:
+        places: how many there are, the shared one among them.
+        names: by what a word can be found (:meth:`found_as`); by itself when not given.
+
     Attributes:
         version: changes whenever a word comes or goes: what was computed from the table is then out of date.
     """
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, *, names: Callable[[W], Iterable[Hashable]] = lambda word: (word,)) -> None:
         self._shared = places - 1
+        self._names = names
+        self._by_name: tuple[int, dict[Hashable, list[int]]] = (-1, {})
         self._numbers: dict[W, int] = {}
         self._uses: dict[W, int] = {}
         self._vacant: list[int] = []
@@ -59,6 +65,18 @@ class WordTable(Generic[W]):
     def matching(self, wanted: Callable[[W], bool]) -> list[int]:
         """Numbers of the words that are wanted, and always the shared one: what is in it must be looked at."""
         return sorted([*(number for word, number in self._numbers.items() if wanted(word)), self._shared])
+
+    def found_as(self, names: Iterable[Hashable]) -> list[int]:
+        """Numbers of the words that have one of these names, and always the shared one."""
+        version, by_name = self._by_name
+        if version != self.version:
+            # Made for all names at once: strangers ask for many, and to hold each against each word takes seconds.
+            by_name = {}
+            for word, number in self._numbers.items():
+                for name in self._names(word):
+                    by_name.setdefault(name, []).append(number)
+            self._by_name = (self.version, by_name)
+        return sorted({number for name in names for number in by_name.get(name, ())} | {self._shared})
 
     def all(self) -> list[int]:
         """Every number in use, and the shared one."""

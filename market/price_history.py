@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Annotated
 
 import msgspec
@@ -23,7 +22,7 @@ from market.errors import PeerFault
 from market.feasibility import same_model
 from market.records import Millis, Offer, Price, Word
 from market.signing import Verified, verify
-from market.speeds import SPEEDS
+from market.speeds import SPEEDS, listed_name
 
 STEP_MS, HOUR_MS, DAY_MS = 600_000, 3_600_000, 86_400_000
 FINE_MS, KEPT_MS = DAY_MS, 14 * DAY_MS
@@ -163,11 +162,10 @@ def joined(bars: Iterable[Bar], step_ms: int) -> list[Bar]:
     return [_join(group, step_ms) for group in groups.values()]
 
 
-@lru_cache(maxsize=4096)
 def model_of(gpu: str) -> str:
     """The name under which all spellings of a known card are one: ``NVIDIA H100 80GB HBM3`` is an ``H100``. A card
     that is on no list keeps the name it was given."""
-    return next((name for name in SPEEDS if same_model(gpu, name)), gpu)
+    return listed_name(gpu) or gpu
 
 
 def check_bar(bar: Bar, now: int, *, max_skew_ms: int) -> Bar:

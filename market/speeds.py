@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from market.feasibility import same_model
+from market.feasibility import asked_as, names_of
 
 REFERENCE = 1000
 UNKNOWN = 500
@@ -24,10 +24,22 @@ SPEEDS = {
 }  # fmt: skip
 
 
-@lru_cache(maxsize=4096)
+_NAMES = tuple(SPEEDS)
+_PLACES = {asked_as(name): place for place, name in enumerate(_NAMES)}
+"""To look a name up, not to compare it with every line: strangers make up models by the thousand."""
+
+
 def speed_of(model: str) -> int:
     """The speed of a card by its model, as an offer spells it; :data:`UNKNOWN` for one that is not listed."""
-    return next((speed for name, speed in SPEEDS.items() if same_model(model, name)), UNKNOWN)
+    name = listed_name(model)
+    return UNKNOWN if name is None else SPEEDS[name]
+
+
+@lru_cache(maxsize=4096)
+def listed_name(model: str) -> str | None:
+    """Under which name a card stands in the list, however an offer spells it; None for one that does not."""
+    found = [_PLACES[name] for name in names_of(model) if name in _PLACES]
+    return _NAMES[min(found)] if found else None
 
 
 def performance(speed: int) -> int:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
-from market.feasibility import RULES, Candidate, Limits, failures, is_feasible
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from market.feasibility import RULES, Candidate, Limits, failures, is_feasible, same_model
 from market.records import PaymentTerms, Requirements
 from tests.fakes.samples import BUYER, SELLER, a_candidate, some_limits
 
@@ -123,3 +127,29 @@ def test_failures_come_in_the_order_of_the_rules():
 
 def test_free_slots_are_what_we_know_and_not_what_the_offer_says():
     assert failures(a_candidate(free_slots=0), NEEDS, LIMITS) == ["slots"]
+
+
+def by_trying_every_beginning(offered: str, wanted: str) -> bool:
+    words, asked = split_model(offered), "".join(split_model(wanted))
+    return "".join(words) == asked or any(
+        "".join(words[:count]) == asked and all(MEANS_NOTHING.fullmatch(word) for word in words[count:])
+        for count in range(1, len(words))
+    )
+
+
+def split_model(model: str) -> list[str]:
+    words = [word for word in re.split(r"[^a-z0-9]+", model.lower()) if word]
+    words = [word for word in words if word not in {"nvidia", "geforce", "tesla", "quadro"}]
+    return words[1:] if words[:1] == ["rtx"] and re.fullmatch(r"a\d{4}", "".join(words[1:2])) else words
+
+
+MEANS_NOTHING = re.compile(r"\d+gb|hbm\d*e?|sxm\d*|pcie|nvl|gpu|ada|generation")
+PARTS = st.sampled_from(
+    ["NVIDIA", "RTX", "A6000", "H100", "80GB", "4090", "rtx4090", "Ti", "sxm4", "PCIe", "ada", "-", ""]
+)
+MODELS = st.lists(PARTS, max_size=5).map(" ".join)
+
+
+@given(MODELS, MODELS)
+def test_a_model_is_the_one_asked_for_when_only_words_that_mean_nothing_follow(offered: str, wanted: str):
+    assert same_model(offered, wanted) is by_trying_every_beginning(offered, wanted)

@@ -62,3 +62,27 @@ def test_random_use_never_gives_one_number_to_two_words():
             if not table.is_shared(number):
                 assert owners.setdefault(number, word) == word
         assert len(table.all()) <= 6
+
+
+def test_words_are_found_by_any_of_their_names_and_the_shared_place_always_is():
+    table: WordTable[str] = WordTable(4, names=lambda word: {word, word[0]})
+    pear, plum, fig = table.hold("pear"), table.hold("plum"), table.hold("fig")
+    assert table.found_as(["p"]) == [pear, plum, 3]
+    assert table.found_as(["fig", "quince"]) == [fig, 3]
+    table.release("pear", pear)
+    assert table.found_as(["p", "plum"]) == [plum, 3]
+
+
+def test_names_are_read_once_however_much_is_asked_for():
+    read: list[str] = []
+
+    def names(word: str) -> list[str]:
+        read.append(word)
+        return [word]
+
+    table: WordTable[str] = WordTable(100, names=names)
+    for number in range(50):
+        table.hold(f"w{number}")
+    for number in range(200):
+        table.found_as([f"w{number}", f"x{number}"])
+    assert len(read) == 50

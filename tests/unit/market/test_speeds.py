@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from market.speeds import SPEEDS, UNKNOWN, performance, speed_of
+from market.speeds import SPEEDS, UNKNOWN, listed_name, performance, speed_of
 from node.job_file.gpu import KNOWN_MODELS
 
 
@@ -37,3 +37,10 @@ def test_performance_grows_and_stays_a_permille():
     figures = [performance(speed) for speed in (0, 1, 100, 500, 1000, 5000, 1_000_000)]
     assert figures == sorted(figures)
     assert (figures[0], performance(1000), figures[-1]) == (0, 500, 999)
+
+
+@pytest.mark.parametrize("name", SPEEDS)
+def test_every_listed_card_is_found_under_its_own_name(name: str):
+    assert listed_name(name) == name
+    assert listed_name(f"NVIDIA {name} 80GB PCIe") == name
+    assert listed_name(f"{name} Laptop") is None
