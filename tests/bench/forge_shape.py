@@ -86,24 +86,44 @@ def _query(need: Need, draw: random.Random) -> Query:
     })  # fmt: skip
 
 
-def measure(index: Any, world: Shape, match: Callable[[Any, Sequence[Query]], list[int]], rounds: int) -> Rates:
-    """Rounds of all workloads on an index that holds the nodes; ``match`` places one round."""
+class Engine(NamedTuple):
+    """An index to measure: how to make one, how to make a query ready for it, how it places a round of them, and how
+    many rounds are enough."""
+
+    make: Callable[[], Any]
+    ready: Callable[[Query], Any]
+    match: Callable[[Any, Sequence[Any]], list[int]]
+    rounds: int
+
+
+def measure(engine: Engine, world: Shape) -> Rates:
+    """Rounds of all workloads. What is made ready beforehand is not in the time: nor is it the peer's."""
+    index = engine.make()
+    for row in world.rows:
+        index.put(row)
+    queries = [engine.ready(query) for query in world.queries]
+    match = engine.match
     matching = releasing = 0.0
     placed: list[int] = []
-    for _ in range(rounds):
+    for _ in range(engine.rounds):
         began = time.perf_counter()
-        placed = match(index, world.queries)
+        placed = match(index, queries)
         done = time.perf_counter()
         for handle, query in zip(placed, world.queries, strict=True):
             if handle >= 0:
                 index.give(handle, query.slots)
         matching += done - began
         releasing += time.perf_counter() - done
-    decisions = rounds * len(world.queries)
+    decisions = engine.rounds * len(queries)
     return Rates(decisions / matching, decisions / (matching + releasing), placed)
 
 
-def one_by_one(index: Any, queries: Sequence[Query]) -> list[int]:
+def as_it_is(query: Query) -> Query:
+    """For an index that needs nothing ready."""
+    return query
+
+
+def one_by_one(index: Any, queries: Sequence[Any]) -> list[int]:
     """One Python call for each decision."""
     match = index.match
     return [match(query) for query in queries]
