@@ -19,6 +19,9 @@ from market.errors import PeerFault
 R = TypeVar("R", bound=msgspec.Struct)
 
 MAX_RECORD = 64 * 1024
+MAX_UNKNOWN = 16 * 1024
+"""Of a record, in fields that we do not know. They are read to check their form, and a mebibyte of empty lists is
+seventy of memory and half a second."""
 _MAX_DEPTH = 16
 _LEAVES = frozenset((type(None), bool, int, str, bytes))
 _KEYS = frozenset((str,))
@@ -89,11 +92,16 @@ def unpack_record(raw: bytes, kind: type[R], *, limit: int = MAX_RECORD) -> R:
     if type(raw) is bytes and len(raw) <= limit and (decode := _typed_decoder(kind)) is not None:
         try:
             record: R = decode(raw)
-            if _ENCODE(record) == raw:
+            known = _ENCODE(record)
+            if known == raw:
                 # The very bytes that we would write for it: that proves the form, and is quick.
                 return record
-        except (msgspec.DecodeError, ValueError, RecursionError):
-            pass
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            if len(raw) > MAX_RECORD:
+                raise PeerFault(f"not a {kind.__name__}: {error}", code="bad_field") from None
+        else:
+            if len(raw) - len(known) > MAX_UNKNOWN:
+                raise PeerFault(f"a {kind.__name__} with too much in it that is not known", code="oversized")
     # A fault, or a record of an older or newer peer, with fields we lack or lacking fields we have.
     value = unpack(raw, limit=limit)
     try:

@@ -12,9 +12,26 @@ from market.ask import Ask
 from market.matching import MAX_SHORTLIST, Match, Shortlist, spread
 from market.offer_book import OfferBook
 from market.offer_row import rank
-from market.records import Bid, Quote
+from market.records import Bid, Offer, Quote
 from market.rivals import FEW, Rival, compile_rivals, replay, touching
 from market.signing import Verified
+
+MAX_OFFERS = 8192
+MAX_OFFER_BYTES = 7 * 1024 * 1024
+"""A market with more offers, or with larger ones, is not written down whole (:mod:`market.transcript`)."""
+_BESIDE = 128
+"""What is written beside an offer, bytes at most."""
+
+
+def can_be_written(book: OfferBook, now: int) -> bool:
+    """Whether everything that is live can be shown to whoever wants to check a choice."""
+    sizes = [written_size(offer) for offer in book.live(now)]
+    return len(sizes) <= MAX_OFFERS and sum(sizes) <= MAX_OFFER_BYTES
+
+
+def written_size(offer: Verified[Offer]) -> int:
+    """Bytes that an offer takes in a transcript, about."""
+    return len(offer.raw) + _BESIDE
 
 
 def decide(
@@ -33,7 +50,8 @@ def decide(
         book: the offers known.
         ask: what is wanted, with the requester's private limits.
         now: UTC milliseconds.
-        rivals: live bids of others that are counted with.
+        rivals: live bids of others that are counted with, unless the market is too large to be written down whole:
+            nobody could then see what they would take.
         quotes: signed quotes in hand; those that do not belong to an offer of the list change nothing.
         reference: the going price, when it is not to be taken from this book.
         size: length of the list at most.
@@ -43,7 +61,7 @@ def decide(
         waiting = reference if ask.job.waiting is None else ask.job.waiting
         query = query._replace(reference=reference, waiting=waiting)
     matches = spread(book, ask, query, lambda count: book.index.top(query, count), size)
-    if rivals:
+    if rivals and can_be_written(book, now):
         matches = _among_rivals(book, ask, matches, compile_rivals(book, ask, rivals, now), size)
     if quotes:
         matches = requote(matches, ask, quotes, now)

@@ -15,18 +15,17 @@ from msgspec import Meta, Struct
 
 from market import codec
 from market.ask import Ask, JobFacts, ask_of
-from market.decision import decide
+from market.decision import MAX_OFFER_BYTES, MAX_OFFERS, can_be_written, decide, written_size
 from market.errors import InvalidRequest, PeerFault
 from market.feasibility import Limits
 from market.knowledge import STRANGER, Known
-from market.matching import Shortlist
+from market.matching import Match, Shortlist, shortlist
 from market.offer_book import Intake, OfferBook
 from market.offer_index import OfferIndex
+from market.offer_row import Query
 from market.records import Award, Bid, Digest, Lease, Offer, Quote, Refusal, RefusalReason
 from market.signing import Verified, digest, verify
 
-MAX_OFFERS = 8192
-"""A larger market is not written down whole: the transcript then holds the best of the offers that fit."""
 MAX_BYTES = 16 * 1024 * 1024
 MAX_SKEW_MS = 60_000
 _MAX_TRIES = 64
@@ -152,15 +151,10 @@ def record_auction(
         book: as it is now.
         bid, ask: what is bought.
         now: UTC milliseconds, the same that the decision is made with.
-        rivals, quotes: the same that the decision is made with.
+        rivals, quotes: the same that the decision is made with; rivals count only in a market that is written whole.
     """
-    live = sorted(book.live(now), key=lambda offer: offer.id)
-    complete = len(live) <= MAX_OFFERS
-    query = book.compile(ask, now)
-    if not complete:
-        live = sorted(
-            (book.offer_at(handle) for _, handle in book.index.top(query, MAX_OFFERS)), key=lambda one: one.id
-        )
+    query, complete = book.compile(ask, now), can_be_written(book, now)
+    live = sorted(book.live(now) if complete else _best(book, ask, query, now), key=lambda offer: offer.id)
     return Transcript(
         bid=bid.raw,
         limits=ask.limits,
@@ -171,9 +165,23 @@ def record_auction(
         ),
         complete=complete,
         reference=query.reference,
-        rivals=tuple(sorted(rival.raw for rival in rivals)),
+        rivals=tuple(sorted(rival.raw for rival in rivals)) if complete else (),
         quotes=tuple(sorted(quote.raw for quote in quotes)),
     )
+
+
+def _best(book: OfferBook, ask: Ask, query: Query, now: int) -> list[Verified[Offer]]:
+    """Of a market too large to write down: those that are chosen from, and the best others as far as there is room."""
+    chosen = {match.offer.id: match.offer for match in shortlist(book, ask, now=now).matches}
+    room = MAX_OFFER_BYTES - sum(map(written_size, chosen.values()))
+    for _, handle in book.index.top(query, MAX_OFFERS - len(chosen)):
+        offer = book.offer_at(handle)
+        if offer.id not in chosen:
+            room -= written_size(offer)
+            if room < 0:
+                break
+            chosen[offer.id] = offer
+    return list(chosen.values())
 
 
 def hold_again(transcript: Transcript, *, index: OfferIndex | None = None) -> Shortlist:
@@ -212,7 +220,8 @@ def check_award(file: AwardFile, *, index: OfferIndex | None = None) -> Replayed
         if transcript_digest(file.transcript) != award.record.transcript:
             raise InvalidRequest("this is not the transcript that the award names", code="altered_transcript")
         bid = verify(transcript.bid, Bid).record
-        if (bid.requester, bid.bid_id) != (award.record.requester, award.record.bid_id):
+        said = award.record
+        if (bid.requester, bid.bid_id, bid.spec_hash) != (said.requester, said.bid_id, said.spec_hash):
             raise InvalidRequest("the award answers another bid", code="wrong_bid")
         _check_lease(file.lease, award)
         found = hold_again(transcript, index=index)
@@ -226,8 +235,7 @@ def _find_winner(file: AwardFile, award: Award, transcript: Transcript, found: S
     refused = by_word = 0
     for place, match in enumerate(found.matches, 1):
         if match.offer.id == award.offer_id:
-            if award.price != match.row.price or award.slots != found.query.slots:
-                raise InvalidRequest("the award has another price or size than the offer it names", code="wrong_price")
+            _check_terms(award, match)
             return Replayed(
                 offers=len(transcript.offers),
                 fitting=len(found.matches),
@@ -252,6 +260,20 @@ def _find_winner(file: AwardFile, award: Award, transcript: Transcript, found: S
         else:
             by_word += 1
     raise InvalidRequest("the awarded offer is not among those that fit", code="wrong_winner")
+
+
+def _check_terms(award: Award, match: Match) -> None:
+    """An award names its offer by id and says again what that offer says: to believe it, it must be the same."""
+    offer, place = match.offer.record, match.offer.record.settlement
+    if (award.provider, award.machine, award.offer_version) != (offer.provider, offer.machine, offer.version):
+        raise InvalidRequest("the award goes to another machine than the offer it names", code="wrong_winner")
+    if (award.chain_id, award.escrow, award.payee) != (place.chain_id, place.escrow, place.payee):
+        raise InvalidRequest("the award pays into another account than the offer it names", code="wrong_account")
+    quote = b"" if match.quote is None else match.quote.raw
+    if (award.price, award.slots, award.quote) != (match.row.price, match.query.slots, quote):
+        raise InvalidRequest("the award has another price or size than the offer it names", code="wrong_price")
+    if award.terms != offer.terms:
+        raise InvalidRequest("the award has other terms than the offer it names", code="wrong_terms")
 
 
 def _check_refusal(raw: bytes, offer: Verified[Offer], award: Award) -> None:

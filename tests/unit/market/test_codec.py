@@ -146,3 +146,17 @@ def test_numbers_and_truths_are_not_mistaken_for_each_other():
 def test_a_field_of_the_future_is_ignored():
     raw = codec.pack({**codec.unpack(codec.pack_record(SPEC)), "zeal": [1, {"x": b"y"}]})
     assert codec.unpack_record(raw, type(SPEC)) == SPEC
+
+
+def test_fields_of_a_newer_peer_have_room_but_not_any_amount():
+    plain = codec.unpack(codec.pack_record(Requirements()))
+    assert codec.unpack_record(codec.pack({**plain, "new": "x" * 16_000}), Requirements) == Requirements()
+    with pytest.raises(PeerFault) as fault:
+        codec.unpack_record(codec.pack({**plain, "new": [[]] * 17_000}), Requirements)
+    assert fault.value.code == "oversized"
+
+
+def test_a_large_record_that_is_none_is_not_read_twice():
+    with pytest.raises(PeerFault) as fault:
+        codec.unpack_record(codec.pack({"slots": 0, "new": [[]] * 100_000}), Requirements, limit=1 << 20)
+    assert fault.value.code == "bad_field"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import to_builtins
 from msgspec.structs import replace
 
 from market import codec
@@ -11,9 +12,18 @@ from market.decision import decide
 from market.errors import InvalidRequest
 from market.knowledge import Known
 from market.offer_book import OfferBook
-from market.records import Requirements
-from market.signing import Verified
-from market.transcript import AwardFile, Transcript, Try, check_award, pack_file, read_file, record_auction
+from market.records import Offer, PaymentTerms, Requirements
+from market.signing import Signer, Verified, digest, verify
+from market.transcript import (
+    MAX_BYTES,
+    AwardFile,
+    Transcript,
+    Try,
+    check_award,
+    pack_file,
+    read_file,
+    record_auction,
+)
 from tests.fakes.samples import (
     BUYER,
     NOW,
@@ -107,6 +117,24 @@ def test_the_price_and_the_size_are_those_of_the_offer():
     assert (
         code_of(pack(transcript, an_award(auction.offers[0], slots=1, transcript=transcript.digest))) == "wrong_price"
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"provider": SELLERS[3].key}, "wrong_winner"),
+        ({"machine": "another"}, "wrong_winner"),
+        ({"offer_version": 2}, "wrong_winner"),
+        ({"payee": b"f" * 20}, "wrong_account"),
+        ({"escrow": b"f" * 20}, "wrong_account"),
+        ({"chain_id": 1}, "wrong_account"),
+        ({"terms": PaymentTerms()}, "wrong_terms"),
+        ({"quote": b"none"}, "wrong_price"),
+        ({"spec_hash": bytes(32)}, "wrong_bid"),
+    ],
+)
+def test_an_award_that_names_the_best_offer_must_be_for_it(changes: dict[str, object], code: str):
+    assert code_of(Auction().file(**changes)) == code
 
 
 def test_every_part_of_the_transcript_is_what_the_award_names():
@@ -203,7 +231,43 @@ def test_a_quote_in_hand_wins_and_is_replayed():
     auction = Auction()
     quote: Verified[object] = SELLERS[2].sign(a_quote(auction.offers[2], price=50))  # type: ignore[assignment]
     transcript = record_auction(auction.book, auction.bid, auction.ask, now=NOW, quotes=[quote])  # type: ignore[list-item]
-    award = an_award(auction.offers[2], slots=2, price=50, transcript=transcript.digest)
+    award = an_award(auction.offers[2], slots=2, price=50, transcript=transcript.digest, quote=quote.raw)
     assert check_award(pack(transcript, award)).price == 50
+    assert code_of(pack(transcript, replace(award, quote=b""))) == "wrong_price", "it does not show whose word that is"
     at_tag = an_award(auction.offers[2], slots=2, price=102, transcript=transcript.digest)
     assert code_of(pack(transcript, at_tag)) == "wrong_price"
+
+
+def large_offer(seller: Signer, **changes: object) -> Verified[Offer]:
+    """An offer in order, with fifteen kibibytes in it that only a newer program would know."""
+    body = codec.pack(
+        {**to_builtins(offered_by(seller, **changes).record, builtin_types=(bytes,)), "new": "x" * 15_000}
+    )
+    signature = seller._private_key.sign(b"computefabric/offer/1\0" + body)
+    return verify(codec.pack({"body": body, "key": seller.key, "sig": signature}), Offer)
+
+
+def test_a_market_too_large_to_write_down_still_proves_a_choice():
+    auction, crowd = Auction(), [a_signer(f"large{number}") for number in range(10)]
+    for number in range(500):
+        auction.book.take(large_offer(crowd[number % 10], machine=f"m{number}", price=90 + number % 7), NOW)
+    rivals = [(one := a_signer(f"rival{n}")).sign(a_bid(requester=one.key, bid_id=bytes([n]) * 16)) for n in range(20)]
+    found = decide(auction.book, auction.ask, now=NOW, rivals=rivals)
+    transcript = record_auction(auction.book, auction.bid, auction.ask, now=NOW, rivals=rivals)
+    assert not transcript.complete
+    assert len(codec.pack_record(transcript)) < MAX_BYTES // 2
+    award = an_award(found.matches[0].offer, slots=2, transcript=transcript.digest)
+    assert check_award(read_file(pack_file(pack(transcript, award)))).place == 1
+    refused = [Try(offer_id=match.offer.id, word="gone") for match in found.matches[:-1]]
+    last = an_award(found.matches[-1].offer, slots=2, transcript=transcript.digest)
+    assert check_award(pack(transcript, last, tuple(refused))).place == len(found.matches)
+
+
+def test_a_file_of_empty_lists_is_refused_before_it_fills_the_memory():
+    many = 1 << 20
+    parts = {name: codec.pack(name) + codec.pack(b"") for name in ("award", "transcript")}
+    filling = codec.pack("zz") + b"\xdd" + many.to_bytes(4, "big") + b"\x90" * many
+    body = b"\x83" + parts["award"] + parts["transcript"] + filling
+    with pytest.raises(InvalidRequest) as error:
+        read_file(b"cfab award 1\n" + digest(b"cfab award 1\n", body) + body)
+    assert error.value.code == "oversized"
