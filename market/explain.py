@@ -1,18 +1,26 @@
-"""Why nothing matched: how many offers fail each rule, how many fail only that one, and the nearest change.
+"""Why nothing matched: how many offers fail each rule, how many fail only that one, and the nearest changes.
 
-A change is printed only after it was tried on the same book and found to match (reason 2 of the product).
+A change is proposed only after it was tried on the same book and found to match (reason 2 of the product). Where no
+single one helps, those are proposed that help together.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 
-import msgspec
 from msgspec import Struct
 
-from market.feasibility import Candidate, Limits, failures, is_feasible
-from market.records import Requirements
+from market.ask import Ask
+from market.compiler import OVERFLOW
+from market.feasibility import failures
+from market.matching import candidate_of
+from market.nearest import BIT, Suggestion, suggest
+from market.offer_book import OfferBook
+from market.offer_row import SIMULATED, UNBEARABLE, Query, Row
+from market.relaxed import Change
+
+__all__ = ["Change", "RuleCount", "Suggestion", "WhyNot", "why_not"]
 
 
 class RuleCount(Struct, frozen=True, kw_only=True):
@@ -23,92 +31,91 @@ class RuleCount(Struct, frozen=True, kw_only=True):
     only: int
 
 
-class Change(Struct, frozen=True, kw_only=True):
-    """One relaxation that is known to match: ``field`` of the requirements or limits, and the value it needs."""
-
-    rule: str
-    field: str
-    value: int | str | bool
-    matches: int
-
-
 class WhyNot(Struct, frozen=True, kw_only=True):
-    """The answer to "why did nobody take my job?"."""
+    """The answer to "why did nobody take my job?".
+
+    Attributes:
+        offers, matches: how many there are and fit.
+        rules: those that fail somewhere, what fails most first.
+        closest: single changes that help, one per rule, the smallest first.
+        suggestions: the same, or, where no single change helps, sets of changes.
+    """
 
     offers: int
     matches: int
     rules: tuple[RuleCount, ...]
     closest: tuple[Change, ...]
+    suggestions: tuple[Suggestion, ...] = ()
 
 
-def why_not(candidates: Iterable[Candidate], requirements: Requirements, limits: Limits) -> WhyNot:
-    """Count failures per rule and find the smallest single change that would match.
+def why_not(book: OfferBook, ask: Ask, now: int, *, without: bytes = b"") -> WhyNot:
+    """Count failures per rule and find the smallest changes that would match. One pass over the book.
 
-    Runs in one pass over the book, plus one check per proposed change.
+    Args:
+        book: the offers this node knows.
+        ask: what was wanted.
+        now: UTC milliseconds; offers past their time do not count.
+        without: a provider whose offers do not count: this node itself.
     """
-    known = list(candidates)
-    fails: Counter[str] = Counter()
-    alone: dict[str, list[Candidate]] = {}
-    matches = 0
-    for candidate in known:
-        broken = failures(candidate, requirements, limits)
-        fails.update(broken)
-        if not broken:
-            matches += 1
-        elif len(broken) == 1:
-            alone.setdefault(broken[0], []).append(candidate)
-    rules = tuple(
-        RuleCount(rule=rule, fails=count, only=len(alone.get(rule, ()))) for rule, count in fails.most_common()
+    query = book.compile(ask, now)
+    rows = list(book.rows(now))
+    if own := {row.handle for one in book.offers_of(without) if (row := book.row_of(without, one.record.machine))}:
+        rows = [row for row in rows if row.handle not in own]
+    groups = _by_faults(rows, query, _words(book, ask))
+    fails = {name: sum(len(found) for faults, found in groups.items() if faults & bit) for name, bit in BIT.items()}
+    rules = [
+        RuleCount(rule=name, fails=count, only=len(groups.get(BIT[name], ()))) for name, count in fails.items() if count
+    ]
+    suggestions = suggest(book, ask, now, groups)
+    return WhyNot(
+        offers=len(rows),
+        matches=len(groups.get(0, ())),
+        rules=tuple(sorted(rules, key=lambda rule: -rule.fails)),
+        closest=tuple(one.changes[0] for one in suggestions if len(one.changes) == 1),
+        suggestions=tuple(suggestions),
     )
-    closest = [change for rule, found in alone.items() if (change := _relax(rule, found, requirements, limits))]
-    return WhyNot(offers=len(known), matches=matches, rules=rules, closest=tuple(closest))
 
 
-_NUMERIC: dict[str, tuple[str, Callable[[Candidate], int], bool]] = {
-    "slots": ("slots", lambda c: c.free_slots, False),
-    "cpu": ("cpu_milli", lambda c: c.offer.cpu_milli, False),
-    "memory": ("memory_mib", lambda c: c.offer.memory_mib, False),
-    "disk": ("disk_mib", lambda c: c.offer.disk_mib, False),
-    "cuda": ("cuda_milli", lambda c: c.offer.cuda_milli, False),
-    "reputation": ("min_reputation", lambda c: c.reputation, False),
-    "price": ("max_price", lambda c: c.offer.price, True),
-}
-"""Rule → the field that relaxes it, the offer's own value, and whether the smallest (not the largest) is nearest."""
+def _words(book: OfferBook, ask: Ask) -> Callable[[Row], int]:
+    """Which rules a row breaks whose words found no place in the compiler's tables."""
+
+    def faults(row: Row) -> int:
+        candidate = candidate_of(book, book.offer_at(row.handle))
+        return sum(BIT[name] for name in failures(candidate, ask.requirements, ask.limits))
+
+    return faults
 
 
-def _relax(rule: str, blocked: list[Candidate], requirements: Requirements, limits: Limits) -> Change | None:
-    value: int | str | bool
-    if rule in _NUMERIC:
-        field, read, smallest = _NUMERIC[rule]
-        value = (min if smallest else max)(read(candidate) for candidate in blocked)
-        if rule == "slots" and value < 1:
-            return None
-    elif rule == "vram":
-        field, value = _nearest_vram([candidate.offer.vram_mib for candidate in blocked], requirements)
-    elif rule == "simulated":
-        field, value = "allow_simulated", True
-    elif rule == "gpu":
-        field, value = "gpus", min(candidate.offer.gpu for candidate in blocked)
-    elif rule == "region":
-        field, value = "regions", min(candidate.offer.region for candidate in blocked)
-    else:
-        return None
-    loosened, wider = _apply(field, value, requirements, limits)
-    found = sum(is_feasible(candidate, loosened, wider) for candidate in blocked)
-    return Change(rule=rule, field=field, value=value, matches=found) if found else None
-
-
-def _nearest_vram(sizes: list[int], requirements: Requirements) -> tuple[str, int]:
-    """The one rule with two ends: small cards ask for a lower minimum, and only large ones for a higher maximum."""
-    too_small = [size for size in sizes if size < requirements.vram_mib]
-    return ("vram_mib", max(too_small)) if too_small else ("vram_max_mib", min(sizes))
-
-
-def _apply(
-    field: str, value: int | str | bool, requirements: Requirements, limits: Limits
-) -> tuple[Requirements, Limits]:
-    if field == "max_price":
-        return requirements, msgspec.structs.replace(limits, max_price=value)
-    if field in ("gpus", "regions"):
-        return msgspec.structs.replace(requirements, **{field: (*getattr(requirements, field), value)}), limits
-    return msgspec.structs.replace(requirements, **{field: value}), limits
+def _by_faults(rows: Sequence[Row], query: Query, words: Callable[[Row], int]) -> dict[int, list[Row]]:
+    """The rows by the rules they break, as bits in the order of the rules."""
+    (_, _, classes, venue, max_price, slots, vram, vram_max, cpu, memory, disk, cuda, driver, notice, reputation,
+     max_rtt_us, regions, laws, runtimes, barred, allow, deny) = query[:22]  # fmt: skip
+    wanted = frozenset(classes)
+    groups: defaultdict[int, list[Row]] = defaultdict(list)
+    for row in rows:
+        (provider, klass, _, price, free, o_vram, o_cpu, o_memory, o_disk, o_cuda, o_driver, o_notice, o_reputation,
+         rtt_us, _, o_venue, region, law, o_runtimes, flags) = row[3:23]  # fmt: skip
+        faults = (
+            (0 if o_venue & venue else 1)
+            | (flags & UNBEARABLE and 2)
+            | (flags & barred & SIMULATED and 4)
+            | (0 if klass in wanted else 8)
+            | (0 if vram <= o_vram <= vram_max else 16)
+            | (0 if free >= slots else 32)
+            | (0 if o_cpu >= cpu else 64)
+            | (0 if o_memory >= memory else 128)
+            | (0 if o_disk >= disk else 256)
+            | (0 if price <= max_price else 512)
+            | (0 if region & regions else 1024)
+            | (0 if law & laws else 2048)
+            | (0 if o_runtimes & runtimes == runtimes else 4096)
+            | (0 if o_cuda >= cuda else 8192)
+            | (0 if o_driver >= driver else 16384)
+            | (0 if o_notice >= notice else 32768)
+            | (0 if o_reputation >= reputation else 65536)
+            | (0 if not max_rtt_us or 0 < rtt_us <= max_rtt_us else 131072)
+            | (0 if allow is None or provider in allow else 262144)
+            | (524288 if provider in deny else 0)
+        )
+        groups[words(row) if flags & OVERFLOW else faults].append(row)
+    return groups
