@@ -77,7 +77,7 @@ class Auctioneer:
         ask = purchase.ask(bid.record)
         found = shortlist(book, ask, now=hall.clock.now_ms())
         if not found.matches:
-            return Outcome(lease=None, shortlist=found, why_not=hall.why_not(purchase))
+            return Outcome(lease=None, shortlist=found, why_not=hall.why_not(ask))
         with hall.rivals.bidding(bid):
             hall.poster.post(bid)
             await trio.lowlevel.checkpoint()  # jobs that came together are rivals too
@@ -88,7 +88,7 @@ class Auctioneer:
             # From here to the transcript nothing may happen: it says what was known when the choice was made.
             now, rivals = hall.clock.now_ms(), hall.rivals.still_open(but=[bid]) if crowded else []
             found = decide(book, ask, now=now, rivals=rivals, quotes=quotes)
-            reasons = hall.why_not(purchase)
+            reasons = hall.why_not(ask)
             transcript = codec.pack_record(record_auction(book, bid, ask, now=now, rivals=rivals, quotes=quotes))
             await tell("matching", describe_match(found, reasons, ask))
             for match in found.matches:

@@ -10,8 +10,9 @@ from typing import Any
 import trio
 from msgspec import Struct
 
+from market.ask import Ask
 from market.explain import WhyNot, why_not
-from market.matching import Match, Shortlist, candidate_of
+from market.matching import Match, Shortlist
 from market.offer_book import OfferBook
 from market.records import Award, Bid, Lease, Offer, Refusal, RefusalReason
 from market.signing import Signer, Verified, spec_hash
@@ -120,11 +121,9 @@ class AuctionHall:
             return Try(offer_id=match.offer.id, refusal=answer.refusal.raw)
         return Try(offer_id=match.offer.id, word=answer.word[:64])
 
-    def why_not(self, purchase: Purchase) -> WhyNot:
+    def why_not(self, ask: Ask) -> WhyNot:
         """Why the other offers do not fit."""
-        us = self.signer.key
-        everybody = [candidate_of(self.book, one) for one in self.book.live(self.clock.now_ms()) if one.signer != us]
-        return why_not(everybody, purchase.spec.requirements, purchase.limits)
+        return why_not(self.book, ask, self.clock.now_ms(), without=self.signer.key)
 
 
 def is_still_there(book: OfferBook, match: Match) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from market.ask import JobFacts
 from market.explain import why_not
 from market.knowledge import Known
-from market.matching import candidate_of, shortlist
+from market.matching import shortlist
 from market.offer_book import OfferBook
 from market.records import Offer
 from market.signing import Verified
@@ -42,8 +42,7 @@ def light_plan(
         book.know(provider, Known(rtt_us=rtt_us))
     ask = ask_of_request(request, job, usual_purse(known))
     found = shortlist(book, ask, now=now)
-    everybody = [candidate_of(book, offer) for offer in book.live(now)]
-    return plan_view(request, ask, found, why_not(everybody, ask.requirements, ask.limits), funds=None)
+    return plan_view(request, ask, found, why_not(book, ask, now), funds=None)
 
 
 def usual_purse(offers: Iterable[Verified[Offer]]) -> Purse:
