@@ -20,11 +20,20 @@ class RejectedRule(TypedDict):
 
 
 class ClosestChange(TypedDict):
-    """The smallest change of the job that would let one more offer match."""
+    """The smallest change of the job by which an offer more would match: ``field`` of its requirements, or
+    ``max_price``, ``max_total`` or ``max_rtt_us``. Of a list of words ``value`` is the one that is missing, or an empty
+    list: any will do."""
 
     rule: str
     field: str
     value: Any
+
+
+class Suggestion(TypedDict):
+    """Changes that, made together, let ``matches`` more offers match."""
+
+    matches: int
+    changes: list[ClosestChange]
 
 
 class CostView(TypedDict):
@@ -93,6 +102,7 @@ class Matching(TypedDict, total=False):
     transcript: str
     rejected: list[RejectedRule]
     closest: list[ClosestChange]
+    suggestions: list[Suggestion]
     strategy: str
     weights: WeightsView
     going_price: PriceView
@@ -117,6 +127,7 @@ class WaitingForOffers(TypedDict):
     matches: int
     rejected: list[RejectedRule]
     closest: list[ClosestChange]
+    suggestions: list[Suggestion]
 
 
 class Refused(TypedDict):

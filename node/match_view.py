@@ -41,6 +41,10 @@ def describe_why(offers: int, reasons: WhyNot) -> dict[str, Any]:
         "matches": reasons.matches,
         "rejected": [{"rule": r.rule, "fails": r.fails, "only": r.only} for r in reasons.rules],
         "closest": [_change(change) for change in reasons.closest],
+        "suggestions": [
+            {"matches": one.matches, "changes": [_change(change) for change in one.changes]}
+            for one in reasons.suggestions
+        ],
     }
 
 
@@ -50,7 +54,8 @@ def strategy_name(weights: Weights) -> str:
 
 
 def _change(change: Change) -> dict[str, Any]:
-    return {"rule": change.rule, "field": change.field, "value": change.value}
+    value = list(change.value) if isinstance(change.value, tuple) else change.value
+    return {"rule": change.rule, "field": change.field, "value": value}
 
 
 def _candidate(rank: int, match: Match) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from node.control_shapes import Money, PriceView
-from node.job_events import CandidateView, ClosestChange, Matching, RejectedRule, WeightsView
+from node.job_events import CandidateView, ClosestChange, Matching, RejectedRule, Suggestion, WeightsView
 
 
 class PlanView(TypedDict, total=False):
@@ -31,6 +31,7 @@ class PlanView(TypedDict, total=False):
     chosen: int | None
     rejected: list[RejectedRule]
     closest: list[ClosestChange]
+    suggestions: list[Suggestion]
     going_price: PriceView
     candidates: list[CandidateView]
 

@@ -112,12 +112,12 @@ class ProviderSearch:
     def look(self, request: JobRequest, spec: JobSpec) -> tuple[Ask, Shortlist, WhyNot]:
         """What a job would be offered now, and why not more. Asks nobody."""
         ask, book, now = self._ask(request, spec), self._intake.book, self._clock.now_ms()
-        everybody = [candidate_of(book, offer) for offer in book.live(now)]
-        return ask, shortlist(book, ask, now=now), why_not(everybody, ask.requirements, ask.limits)
+        return ask, shortlist(book, ask, now=now), why_not(book, ask, now, without=self._auctioneer.key)
 
-    async def _auction(self, job: Job) -> Outcome:
+    async def _auction(self, job: Job) -> tuple[Sequence[Outcome], WhyNot]:
         job.auctions += 1
-        held: list[tuple[str, dict[str, Any]]] = []
+        is_told = job.auctions <= _TOLD_AUCTIONS
+        heard: list[tuple[str, dict[str, Any]]] = []
 
         async def tell(kind: str, detail: dict[str, Any]) -> None:
             detail = name_binding_cap(detail, job.request) if kind == "matching" else detail

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from market.explain import why_not
-from market.matching import candidate_of, shortlist
+from market.matching import shortlist
 from market.offer_book import OfferBook
 from market.records import Offer
 from market.signing import Verified
@@ -19,7 +19,7 @@ from node.cli.run import run
 from node.cli.typed_job import TypedJob
 from node.job_file.facts import job_facts
 from node.job_file.request import JobRequest
-from node.job_terms import ask_of_request
+from node.job_terms import ask_of_request, name_binding_cap
 from node.match_view import describe_why
 from tests.fakes.samples import CHAIN_ID, ESCROW, NOW, PAYER, SESSION, a_signer, offered_by
 
@@ -65,6 +65,7 @@ FLAGS = st.fixed_dictionaries(
         "min_reputation": st.just("0.5"),
         "interruptible": st.just(True),
         "simulated": st.just(True),
+        "machines": st.sampled_from(["1", "3", "16"]),
     },
 )
 
@@ -106,11 +107,10 @@ def test_a_printed_suggestion_matches_when_it_is_typed_in(offers: list[Any], fla
         raise
     book = book_of(offers)
     ask = ask_of_request(request, job_facts(request, request.spec), PURSE)
-    everybody = [candidate_of(book, offer) for offer in book.live(NOW)]
-    told = describe_why(len(book), why_not(everybody, ask.requirements, ask.limits))
-    for change in told["closest"]:
-        proposal = typed.proposal(request, [change])
-        if proposal is not None:
-            better = parsed(proposal.line)
-            assert matches(book, better) > matches(book, request), (change, proposal)
-            assert better.spec.command == ("echo", "it's")
+    told = describe_why(len(book), why_not(book, ask, NOW))
+    for one in name_binding_cap(told, request)["suggestions"]:
+        proposal = typed.proposal(request, one["changes"])
+        assert proposal is not None, one
+        better = parsed(proposal.line)
+        assert matches(book, better) > matches(book, request), (one, proposal)
+        assert better.spec.command == ("echo", "it's")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from market.ask import JobFacts
 from market.explain import why_not
 from market.knowledge import Known
-from market.matching import candidate_of, shortlist
+from market.matching import shortlist
 from market.offer_book import OfferBook
 from node.cli.auction_lines import closest_lines, cost_lines, counts_line, rule_lines, weights_lines
 from node.cli.explain import explain_lines
@@ -40,8 +40,7 @@ def seen(known: Known | None = None, *, max_price: int = 10**9, job: JobFacts | 
         book.take(offered_by(seller, price=100_000 + number), NOW)
         book.know(seller.key, known or Known())
     ask = an_ask(limits=some_limits(max_price=max_price), job=job or JobFacts(max_ms=HOUR))
-    everybody = [candidate_of(book, offer) for offer in book.live(NOW)]
-    reasons = why_not(everybody, ask.requirements, ask.limits)
+    reasons = why_not(book, ask, NOW)
     return describe_match(shortlist(book, ask, now=NOW), reasons, ask)
 
 
@@ -164,7 +163,7 @@ def test_where_nothing_fits_the_plan_ends_with_what_would(control: ScriptedContr
     assert ended.code == 5
     lines = ended.out.decode().splitlines()
     assert lines[-1] == f"  cfab submit {job} --max-price 0.3600/h"
-    assert "closest: --max-price 0.3600/h" in lines
+    assert "closest: --max-price 0.3600/h  (1 would match)" in lines
     assert any(line.startswith("price") for line in lines)
 
 

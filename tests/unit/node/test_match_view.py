@@ -15,7 +15,7 @@ from market.ask import Ask, JobFacts
 from market.explain import why_not
 from market.knowledge import Known
 from market.lease import LeaseState
-from market.matching import candidate_of, shortlist
+from market.matching import shortlist
 from market.offer_book import OfferBook
 from market.records import Offer, Requirements
 from market.signing import Verified
@@ -33,8 +33,7 @@ def told(ask: Ask, *offers: Verified[Offer], known: Known | None = None) -> dict
         book.take(offer, NOW)
         if known is not None:
             book.know(offer.record.provider, known)
-    everybody = [candidate_of(book, offer) for offer in book.live(NOW)]
-    reasons = why_not(everybody, ask.requirements, ask.limits)
+    reasons = why_not(book, ask, NOW)
     return describe_match(shortlist(book, ask, now=NOW), reasons, ask)
 
 
@@ -53,6 +52,20 @@ def test_the_nearest_change_is_one_that_matches():
     seen = told(an_ask(limits=some_limits(max_price=99)), offered_by(SELLERS[0], price=100))
     assert (seen["matches"], seen["candidates"]) == (0, [])
     assert seen["closest"] == [{"rule": "price", "field": "max_price", "value": 100}]
+
+
+def test_where_no_single_change_helps_those_are_told_that_help_together():
+    ask = an_ask(limits=some_limits(max_price=99), requirements=Requirements(regions=("us",)))
+    seen = told(ask, offered_by(SELLERS[0], price=100))
+    assert seen["closest"] == []
+    (way,) = seen["suggestions"]
+    assert way["matches"] == 1
+    assert {(one["field"], one["value"]) for one in way["changes"]} == {("max_price", 100), ("regions", "eu-west")}
+
+
+def test_a_wish_that_must_be_dropped_is_an_empty_list():
+    seen = told(an_ask(requirements=Requirements(jurisdictions=("de",))), offered_by(SELLERS[0], price=100))
+    assert seen["closest"] == [{"rule": "jurisdiction", "field": "jurisdictions", "value": []}]
 
 
 @given(
