@@ -38,13 +38,14 @@ class JobFacts(Struct, frozen=True, kw_only=True):
 
 
 class Ask(Struct, frozen=True, kw_only=True):
-    """A bid with the requester's private part."""
+    """A bid with the requester's private part. ``issued_at`` decides only whose turn it is among rivals."""
 
     bid_id: bytes
     requirements: Requirements
     weights: Weights
     limits: Limits
     job: JobFacts
+    issued_at: int = 0
 
 
 def ask_of(bid: Bid, limits: Limits, job: JobFacts) -> Ask:
@@ -59,6 +60,7 @@ def ask_of(bid: Bid, limits: Limits, job: JobFacts) -> Ask:
         weights=weights_of(bid.strategy, bid.weights),
         limits=limits,
         job=job,
+        issued_at=bid.issued_at,
     )
 
 

@@ -13,7 +13,7 @@ from market.matching import MAX_SHORTLIST, Match, Shortlist, spread
 from market.offer_book import OfferBook
 from market.offer_row import rank
 from market.records import Bid, Offer, Quote
-from market.rivals import FEW, Rival, compile_rivals, replay, touching
+from market.rivals import FEW, Rival, compile_rivals, replay, touching, turn_of
 from market.signing import Verified
 
 MAX_OFFERS = 8192
@@ -75,7 +75,7 @@ def _among_rivals(
     if not matches or touching([match.row for match in matches], rivals) <= FEW:
         return matches
     query = matches[0].query
-    left = replay(book.index, query, ask.bid_id, rivals, 4 * size)
+    left = replay(book.index, query, turn_of(ask), rivals, 4 * size)
     known = {handle for _, handle in left}
 
     def ranked(count: int) -> list[tuple[int, int]]:

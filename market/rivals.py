@@ -1,10 +1,12 @@
 """Rivals: others' bids that are about to take the same slots, and where that leaves one's own bid.
 
 Whoever bids knows most of what the others know: the same offers, and the bids that were gossiped. So all of them play
-the auction through in one order that nobody chose, the hash of the bid's id, each bid taking its best offer, and each
-asks first for the offer that falls to itself. They then ask different providers, and get what they ask for. Nothing
-here binds anybody: a provider gives its slots to the first valid award, and whoever plays by other rules only loses
-the race more often.
+the auction through in one order, each bid taking its best offer, and each asks first for the offer that falls to
+itself. They then ask different providers, and get what they ask for. Earlier bids have chosen already and go first;
+among those of one moment, who cannot know what the others do, the hash of the bid's id decides.
+
+Nothing here binds anybody: a provider gives its slots to the first valid award, and whoever plays by other rules only
+loses the race more often.
 """
 
 from __future__ import annotations
@@ -23,14 +25,29 @@ from market.strategies import weights_of
 
 FEW = 5
 """So many rivals are left out of account: the best offer is nearly always still there."""
+MOMENT_MS = 500
+"""Bids made within the same half second count as made at once. Longer than gossip takes."""
 MAX_RIVALS = 512
 """More are not played through: it would take tens of milliseconds for a hint."""
 _ANY_PRICE = 10**15
 _UNKNOWN_MS = 86_400_000
 """Length of a job that nobody knows: long enough for the price to count for more than what it costs once."""
 
-Rival = tuple[bytes, Query]
-"""A bid's id and what it asks for."""
+Turn = tuple[int, bytes]
+"""The moment of a bid and the hash of its id: the smallest goes first."""
+Rival = tuple[Turn, Query]
+"""Whose turn, and what it asks for."""
+
+
+def turn_of(bid: Bid | Ask) -> Turn:
+    """When it is a bid's turn. Its author could date it back or look for an id with a small hash: that is a place in a
+    list of guesses, and no claim to any slot."""
+    return bid.issued_at // MOMENT_MS, lot_of(bid.bid_id)
+
+
+def lot_of(bid_id: bytes) -> bytes:
+    """What decides between bids of one moment."""
+    return digest(b"computefabric/rivals/1\0", bid_id)
 
 
 def public_ask(bid: Bid, limits: Limits) -> Ask:
@@ -63,19 +80,14 @@ def compile_rivals(book: OfferBook, ask: Ask, bids: Iterable[Verified[Bid]], now
     alone = {bid.record.bid_id: bid for bid in sorted(bids, key=lambda bid: bid.id)}
     alone.pop(ask.bid_id, None)
     found: list[Rival] = []
-    for bid_id in sorted(alone, key=turn_of):
+    for bid in sorted((bid.record for bid in alone.values()), key=turn_of):
         if len(found) == MAX_RIVALS:
             break
         try:
-            found.append((bid_id, book.compile(public_ask(alone[bid_id].record, ask.limits), now)))
+            found.append((turn_of(bid), book.compile(public_ask(bid, ask.limits), now)))
         except InvalidRequest:
             continue
     return found
-
-
-def turn_of(bid_id: bytes) -> bytes:
-    """What decides whose turn it is: the smallest goes first."""
-    return digest(b"computefabric/rivals/1\0", bid_id)
 
 
 def touching(rows: Sequence[Row], rivals: Iterable[Rival]) -> int:
@@ -83,29 +95,28 @@ def touching(rows: Sequence[Row], rivals: Iterable[Rival]) -> int:
     return sum(any(fits(row, query) for row in rows) for _, query in rivals)
 
 
-def replay(index: OfferIndex, mine: Query, bid_id: bytes, rivals: Iterable[Rival], count: int) -> list[tuple[int, int]]:
+def replay(index: OfferIndex, mine: Query, turn: Turn, rivals: Iterable[Rival], count: int) -> list[tuple[int, int]]:
     """Play all bids through on an index: the offer that falls to mine, then the best ``count`` that all of them leave.
 
     The index is afterwards as it was, also when this raises.
 
     Args:
         index: the offers, with the slots that are free now.
-        mine, bid_id: one's own bid.
-        rivals: the others, each with an id of its own, in any order.
+        mine, turn: one's own bid.
+        rivals: the others, each with a turn of its own, in any order.
         count: length of the list after the first place.
 
     Returns:
         Score and handle as from ``index.top``. Empty when the others leave nothing.
     """
-    ordered = sorted(rivals, key=lambda rival: turn_of(rival[0]))
-    turn = turn_of(bid_id)
+    ordered = sorted(rivals, key=lambda rival: rival[0])
     taken: list[tuple[int, int]] = []
     try:
-        _play(index, (query for one, query in ordered if turn_of(one) < turn), taken)
+        _play(index, (query for one, query in ordered if one < turn), taken)
         best = index.top(mine, 1)
         if best and index.take(best[0][1], mine.slots):
             taken.append((best[0][1], mine.slots))
-        _play(index, (query for one, query in ordered if turn_of(one) >= turn), taken)
+        _play(index, (query for one, query in ordered if one >= turn), taken)
         return best + [one for one in index.top(mine, count) if one[1] != best[0][1]]
     finally:
         for handle, slots in reversed(taken):

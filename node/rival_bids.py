@@ -11,16 +11,19 @@ import trio
 from market.ask import Ask
 from market.offer_row import Row
 from market.records import Bid
-from market.rivals import FEW, MAX_RIVALS, compile_rivals, touching
+from market.rivals import FEW, MAX_RIVALS, MOMENT_MS, compile_rivals, touching
 from market.signing import Verified
 from node import wire
 from node.offer_intake import OfferIntake
 from node.ports import Clock
 
 QUIET_S = 0.25
-"""When nothing new was heard for so long, the bids of a burst have arrived."""
-SETTLE_MOST_S = 1.5
-"""In a market that is never quiet, a bid waits no longer than this."""
+"""When no bid of our own moment was heard for so long, all of them have arrived."""
+SETTLE_MOST_S = 4.0
+"""A bid waits no longer than this, however slow the network is."""
+_LOOK_S = 0.05
+_SLOWEST_MS = 2_000
+"""Bids that were made so much before ours are no reason to wait: their authors' clocks are slow."""
 
 
 class RivalBids:
@@ -67,16 +70,20 @@ class RivalBids:
         return False
 
     async def settle(self) -> None:
-        """Wait until the bids of this moment have been heard."""
+        """Wait until the moment of a bid made just now is over, and no more bids of it, or earlier ones, are heard."""
+        end = (self._clock.now_ms() // MOMENT_MS + 1) * MOMENT_MS
         with trio.move_on_after(SETTLE_MOST_S):
-            last = None
-            while last != (last := self._last_heard()):
-                await trio.sleep(QUIET_S)
+            await trio.sleep((end - self._clock.now_ms()) / 1000)
+            heard, since = -1, trio.current_time()
+            while trio.current_time() - since < QUIET_S:
+                if heard != (heard := self._heard_between(end - _SLOWEST_MS, end)):
+                    since = trio.current_time()
+                await trio.sleep(_LOOK_S)
 
     def _recent(self) -> list[Verified[Bid]]:
         now = self._clock.now_ms()
         everybody = chain(self._intake.bids_heard.values(), self._ours.values())
         return [bid for bid in everybody if abs(now - bid.record.issued_at) < wire.RIVAL_MS]
 
-    def _last_heard(self) -> bytes:
-        return next(reversed(self._intake.bids_heard), b"")
+    def _heard_between(self, start: int, end: int) -> int:
+        return sum(start <= bid.record.issued_at < end for bid in self._intake.bids_heard.values())

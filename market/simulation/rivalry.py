@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from market.matching import MAX_SHORTLIST
 from market.money import MAX_PRICE
 from market.offer_row import Query, Row, fits
-from market.rivals import FEW, turn_of
+from market.rivals import FEW, lot_of
 
 UNKNOWN_MS = 86_400_000
 """Length of a job that nobody knows."""
@@ -52,8 +52,8 @@ def overheard(query: Query) -> Query:
 
 
 def turn(query: Query) -> bytes:
-    """What decides whose turn it is, as :func:`market.rivals.turn_of` says."""
-    return turn_of(query.tie.to_bytes(8, "big"))
+    """What decides whose turn it is, all of them being bid at one moment."""
+    return lot_of(query.tie.to_bytes(8, "big"))
 
 
 def wishes_among_rivals(view: Picture, burst: Burst, hears: Callable[[], bool]) -> list[list[int]]:

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 
 from market.offer_index import OfferIndex
 from market.offer_row import Row
-from market.rivals import Rival, replay, turn_of
-from tests.property.test_offer_index import queries, rows
+from market.rivals import Rival, replay
+from tests.property.test_offer_index import QUERIES, ROWS
 
-BOOKS = st.lists(rows(), max_size=12, unique_by=lambda row: row.handle)
+BOOKS = st.lists(ROWS, max_size=12, unique_by=lambda row: row.handle)
 
 
 @st.composite
 def crowds(draw: st.DrawFn) -> list[Rival]:
-    """Bids with ids of their own."""
-    wanted = draw(st.lists(queries(), min_size=1, max_size=10))
-    return [(number.to_bytes(16, "big"), query) for number, query in enumerate(wanted)]
+    """Bids of two moments, with turns of their own."""
+    wanted = draw(st.lists(QUERIES, min_size=1, max_size=10))
+    return [((number % 2, number.to_bytes(16, "big")), query) for number, query in enumerate(wanted)]
 
 
 def an_index(listed: list[Row]) -> OfferIndex:
@@ -36,8 +36,8 @@ def contents(index: OfferIndex) -> list[Row]:
 
 
 def play(index: OfferIndex, crowd: list[Rival], number: int) -> list[tuple[int, int]]:
-    (bid_id, mine), others = crowd[number], crowd[:number] + crowd[number + 1 :]
-    return replay(index, mine, bid_id, others, 4)
+    (turn, mine), others = crowd[number], crowd[:number] + crowd[number + 1 :]
+    return replay(index, mine, turn, others, 4)
 
 
 @given(BOOKS, crowds())
@@ -54,9 +54,9 @@ def test_the_index_is_as_it_was(listed: list[Row], crowd: list[Rival]):
 @given(BOOKS, crowds(), st.data())
 def test_the_order_in_which_rivals_are_given_does_not_matter(listed: list[Row], crowd: list[Rival], data: Any):
     index = an_index(listed)
-    (bid_id, mine), others = crowd[0], crowd[1:]
+    (turn, mine), others = crowd[0], crowd[1:]
     shuffled = data.draw(st.permutations(others))
-    assert replay(index, mine, bid_id, others, 4) == replay(index, mine, bid_id, shuffled, 4)
+    assert replay(index, mine, turn, others, 4) == replay(index, mine, turn, shuffled, 4)
 
 
 @settings(max_examples=300)
@@ -75,12 +75,12 @@ def test_those_who_know_everything_never_ask_for_the_same_slots(listed: list[Row
 
 def chosen(index: OfferIndex, crowd: list[Rival], number: int) -> list[tuple[int, int]]:
     """What falls to this bid, apart from what all leave."""
-    bid_id, mine = crowd[number]
+    turn, mine = crowd[number]
     others = crowd[:number] + crowd[number + 1 :]
-    return replay(index, mine, bid_id, others, 0)
+    return replay(index, mine, turn, others, 0)
 
 
 def served_in_turn(listed: list[Row], crowd: list[Rival]) -> int:
     """How many of the crowd would be served if they came one after the other."""
-    queries_in_turn = [query for _, query in sorted(crowd, key=lambda rival: turn_of(rival[0]))]
+    queries_in_turn = [query for _, query in sorted(crowd, key=lambda rival: rival[0])]
     return sum(handle >= 0 for handle in an_index(listed).match_all(queries_in_turn))

@@ -14,7 +14,7 @@ from market.matching import shortlist
 from market.offer_book import OfferBook
 from market.offer_row import Query
 from market.records import Bid, Requirements
-from market.rivals import FEW, MAX_RIVALS, Rival, compile_rivals, public_ask, replay, touching
+from market.rivals import FEW, MAX_RIVALS, MOMENT_MS, Rival, compile_rivals, public_ask, replay, touching, turn_of
 from market.signing import Verified
 from tests.fakes.samples import ESCROW, NOW, a_bid, a_signer, an_ask, offered_by, some_limits
 
@@ -47,7 +47,7 @@ def prices(book: OfferBook, ask: Ask, rivals: list[Verified[Bid]]) -> list[int]:
 
 
 def asks(count: int) -> list[Ask]:
-    return [an_ask(bid_id=bytes([number]) * 16) for number in range(count)]
+    return [an_ask(bid_id=bytes([number]) * 16, issued_at=NOW) for number in range(count)]
 
 
 def test_those_who_know_of_each_other_ask_for_different_slots():
@@ -95,9 +95,23 @@ def test_a_bid_that_wants_more_slots_than_are_left_goes_elsewhere():
     book = a_book(3, 8)
     two = Requirements(slots=2)
     everybody = bids(7, requirements=two)
-    chosen = [prices(book, an_ask(bid_id=bid.record.bid_id, requirements=two), everybody)[0] for bid in everybody]
+    chosen = [
+        prices(book, an_ask(bid_id=bid.record.bid_id, requirements=two, issued_at=NOW), everybody)[0]
+        for bid in everybody
+    ]
     assert chosen.count(100) == 1 + 2, "one takes two of three; the last two find nothing left and hope for the best"
     assert chosen.count(101) == 4
+
+
+def test_who_bid_before_has_chosen_before_and_among_those_of_one_moment_nobody_chose_the_order():
+    book = a_book(*[1] * 8)
+    late = [bid.record.bid_id for bid in bids(8)[4:]]
+    everybody = [*bids(4), *bids(8, issued_at=NOW + MOMENT_MS)[4:]]
+    first = {ask.bid_id: prices(book, ask, everybody)[0] for ask in asks(4)}
+    assert sorted(first.values()) == [100, 101, 102, 103]
+    assert list(first.values()) != sorted(first.values()), "their numbers do not decide"
+    second = [prices(book, an_ask(bid_id=one, issued_at=NOW + MOMENT_MS), everybody)[0] for one in late]
+    assert sorted(second) == [104, 105, 106, 107]
 
 
 def test_the_book_is_as_it_was():
@@ -114,10 +128,10 @@ def test_the_book_is_as_it_was_also_when_something_breaks():
 
     def broken() -> list[Rival]:
         rivals = compile_rivals(book, an_ask(), bids(4), NOW)
-        return [*rivals, (b"\xff" * 16, None)]  # type: ignore[list-item]
+        return [*rivals, ((NOW, b""), None)]  # type: ignore[list-item]
 
     with pytest.raises((AttributeError, TypeError)):
-        replay(book.index, mine, b"b" * 16, broken(), 4)
+        replay(book.index, mine, turn_of(an_ask()), broken(), 4)
     assert state(book) == before
 
 
@@ -136,7 +150,7 @@ def test_one_bid_id_counts_once_whoever_else_uses_it():
     copied = [signer.sign(a_bid(requester=signer.key, bid_id=b"x" * 16)) for signer in RIVALS]
     own = RIVALS[0].sign(a_bid(requester=RIVALS[0].key, bid_id=mine.bid_id))
     found = compile_rivals(a_book(1), mine, [*copied, own], NOW)
-    assert [bid_id for bid_id, _ in found] == [b"x" * 16]
+    assert [turn for turn, _ in found] == [turn_of(copied[0].record)]
     assert compile_rivals(a_book(1), mine, [own, *reversed(copied)], NOW) == found
 
 
@@ -182,4 +196,4 @@ def test_touching_counts_who_could_take_one_of_these():
 def test_nothing_fits_and_nothing_is_ranked():
     book = a_book(1, 1)
     mine: Query = book.compile(an_ask(limits=some_limits(max_price=1)), NOW)
-    assert replay(book.index, mine, b"b" * 16, compile_rivals(book, an_ask(), bids(9), NOW), 4) == []
+    assert replay(book.index, mine, turn_of(an_ask()), compile_rivals(book, an_ask(), bids(9), NOW), 4) == []

@@ -6,7 +6,7 @@ import random
 
 from market.matching import MAX_SHORTLIST
 from market.offer_index import OfferIndex
-from market.rivals import FEW, replay
+from market.rivals import FEW, lot_of, replay
 from market.simulation.rivalry import Burst, overheard, wishes_among_rivals
 from market.simulation.world import make_jobs, make_machines
 from tests.fakes.simulated import a_job, a_machine
@@ -30,14 +30,14 @@ def a_burst(machines: int, bids: int, seed: int) -> tuple[OfferIndex, Burst]:
 def test_it_is_what_each_would_have_found_for_itself():
     view, burst = a_burst(150, 150, seed=1)
     found = wishes_among_rivals(view, burst, always)
-    names = [job.tie.to_bytes(8, "big") for job in burst.bids]
+    turns = [(0, lot_of(job.tie.to_bytes(8, "big"))) for job in burst.bids]
     public = [overheard(job) for job in burst.bids]
     compared = 0
     for place, job in enumerate(burst.bids):
         if found[place] == burst.wishes[place]:
             continue  # few rivals, or none that matter
-        rivals = [(names[other], public[other]) for other in range(150) if other != place]
-        left = [handle for _, handle in replay(view, job, names[place], rivals, MAX_SHORTLIST)]
+        rivals = [(turns[other], public[other]) for other in range(150) if other != place]
+        left = [handle for _, handle in replay(view, job, turns[place], rivals, MAX_SHORTLIST)]
         assert found[place] == list(dict.fromkeys(left + burst.wishes[place]))
         compared += 1
     assert compared > 10
