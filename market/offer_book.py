@@ -155,13 +155,16 @@ class OfferBook:
             if entry.handle is None and entry.offer.record.expires_at > now
         )
 
-    def compile(self, ask: Ask, now: int) -> Query:
-        """The query for an ask, with the going price as this book has it: the lower median of all free offers of the
-        models asked for, taken over the medians of their classes."""
-        classes = self._compiler.classes(ask.requirements.gpus)
-        return self._compiler.query(
-            ask, now=now, reference=_going_price(self.index, classes), providers=self._numbers.get
-        )
+    def compile(self, ask: Ask, now: int, *, reference: int | None = None) -> Query:
+        """The query for an ask. ``reference`` is the going price, by default :meth:`going_price` of its models."""
+        if reference is None:
+            reference = self.going_price(ask.requirements.gpus)
+        return self._compiler.query(ask, now=now, reference=reference, providers=self._numbers.get)
+
+    def going_price(self, models: tuple[str, ...]) -> int:
+        """What these models cost now, nanotokens per GPU-second: the lower median of all their free offers, taken over
+        the medians of their classes; 0 for an empty market. All models when none is named."""
+        return _going_price(self.index, self._compiler.classes(models))
 
     def offer_at(self, handle: int) -> Verified[Offer]:
         """The offer that an index calls by this number.

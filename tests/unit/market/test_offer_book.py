@@ -7,10 +7,10 @@ import pytest
 from market import offer_book
 from market.knowledge import Known
 from market.offer_book import Intake, OfferBook
-from market.records import Offer
+from market.records import Offer, Requirements
 from market.signing import Verified
 from market.speeds import speed_of
-from tests.fakes.samples import NOW, SELLER, a_refusal, a_signer, an_offer, offered_by
+from tests.fakes.samples import NOW, SELLER, a_refusal, a_signer, an_ask, an_offer, offered_by
 
 SKEW = 60_000
 
@@ -186,3 +186,14 @@ def test_a_refresh_compiles_to_the_same_as_an_offer_heard_first(book: OfferBook)
     fresh.take(newer, NOW)
     assert list(book.rows(NOW)) == list(fresh.rows(NOW))
     assert next(iter(book.index.rows())) == next(iter(fresh.index.rows()))
+
+
+def test_the_going_price_may_be_told_and_is_that_of_the_models_asked_for():
+    book = OfferBook(max_skew_ms=60_000)
+    for number, (gpu, price) in enumerate([("RTX 4090", 10), ("RTX 4090", 30), ("H100", 500)]):
+        book.take(offered_by(a_signer(f"seller {number}"), gpu=gpu, price=price), NOW)
+    assert (book.going_price(("rtx4090",)), book.going_price(("H100",))) == (10, 500)
+    assert book.going_price(("A100",)) == 0
+    ask = an_ask(requirements=Requirements(gpus=("H100",)))
+    assert book.compile(ask, NOW).reference == book.going_price(("H100",))
+    assert book.compile(ask, NOW, reference=7).reference == 7
