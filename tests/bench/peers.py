@@ -4,8 +4,11 @@
 
 Builds the real crate ``forge-orchestration`` with cargo, from the public registry, in a folder outside this repository
 (``$XDG_CACHE_HOME/computefabric/bench-peers``), and runs the crate's own example ``benchmark_optimized`` in turn with
-the same workload on our indexes, all on one pinned core; each figure is the best of RUNS. The first build takes some
+the same workload on our indexes, all on one pinned core; each figure is the median of RUNS. The first build takes some
 minutes. The figures depend on the machine; what is printed beside them does not.
+
+Rates are per second of processor time, so that what else runs on the core slows neither side: what the example prints
+is divided by the share of the core that its process had meanwhile, which is 1 on an idle machine.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,19 +32,21 @@ ROOT = Path(__file__).parents[2]
 CRATE, VERSIONS, EXAMPLE = "forge-orchestration", ("0.4.2", "0.6.0"), "benchmark_optimized"
 SIZES = (100, 500, 1_000, 5_000)
 ROUNDS, NATIVE_ROUNDS = 300, 2_000
-THEIRS = ("Standard", "Optimized", "Batch")
+LEAST_S = 0.05
+"""Shorter than this, the share of the core cannot be told."""
 WHAT = {
     "Standard": "float score, committed and never released: most calls find the nodes full",
     "Optimized": "best fit on CPU and memory; nothing is committed, so all get the same node",
     "Batch": "best fit on CPU and memory; committed in a copy that is thrown away after 100",
     "Commit": "best fit on CPU and memory; committed and released (its own call, our loop)",
     "pure Python": "cheapest of all that fit, every constraint looked at; committed, released after 100",
+    "pure Python, batch": "the same, 100 decisions one call",
     "native, one call each": "the same in C, each decision one Python call; bids packed before, as theirs are",
     "native, batch": "the same in C, 100 decisions one Python call",
 }
 WANTED = (
     ("pure Python", "Optimized", (1, 1, 1, 1)),
-    ("pure Python", "Batch", (None, None, 1, 1)),
+    ("pure Python, batch", "Batch", (None, None, 1, 1)),
     ("native, batch", "Batch", (2.5, 10, 20, 80)),
 )
 """Ours, a column of version 0.4.2, and how many times it, at each size."""
@@ -63,22 +70,22 @@ class Peer(NamedTuple):
 
     def example(self) -> dict[tuple[str, int], float]:
         """What its own example prints, by column and number of nodes."""
-        rates, nodes = {}, 0
-        for line in _run(self.folder, f"target/release/examples/{EXAMPLE}").splitlines():
+        rates, nodes, had = {}, 0, 1.0
+        for line, share in _lines(self.folder / "target/release/examples" / EXAMPLE):
             if size := re.search(r"(\d+) nodes:", line):
-                nodes = int(size[1])
+                nodes, had = int(size[1]), share
             elif found := re.search(r"Forge (\w+): +(\d+) decisions/sec", line):
-                rates[found[1], nodes] = float(found[2])
+                rates[found[1], nodes] = float(found[2]) / had
         return rates
 
     def shares(self) -> tuple[dict[tuple[str, int], float], dict[tuple[str, int], float]]:
         """What the example does not tell: the share of each column's decisions that place, and, where the version has
         one, the rate of the call that commits."""
         shares, rates = {}, {}
-        for line in _run(self.folder, "target/release/peer").splitlines():
+        for line, had in _lines(self.folder / "target/release/peer"):
             nodes, column, placed, decisions, _, seconds = line.split()
             shares[column, int(nodes)] = int(placed) / int(decisions)
-            rates[column, int(nodes)] = int(decisions) / float(seconds)
+            rates[column, int(nodes)] = int(decisions) / float(seconds) / had
         return shares, {name: rate for name, rate in rates.items() if name[0] == "Commit"}
 
 
@@ -89,16 +96,18 @@ def main(runs: int) -> None:
     peers = [build(cargo, folder, version) for version in VERSIONS]
     core = max(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {core})
-    theirs: dict[str, Figures] = {peer.version: {} for peer in peers}
-    ours: Figures = {}
+    held: dict[str, list[Figures]] = {name: [] for name in (*VERSIONS, "ours")}
     for _ in range(runs):
         for peer in peers:
-            best(theirs[peer.version], peer_figures(peer))
-            best(ours, our_figures())
-    print(f"{_processor()}, core {core}, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}")
-    print(f"decisions per second, best of {runs} runs in turn; share of the decisions that placed something\n")
-    print_table([*((f"{CRATE} {version}", theirs[version]) for version in VERSIONS), ("ours", ours)])
-    print_wanted(ours, theirs[VERSIONS[0]])
+            held[peer.version].append(peer_figures(peer))
+            held["ours"].append(our_figures())
+    figures = {name: median(found) for name, found in held.items()}
+    print(f"{_processor_name()}, core {core}, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}")
+    print(
+        f"decisions per second of processor time, median of {runs} runs in turn; share of them that placed something\n"
+    )
+    print_table([(f"{CRATE} {name}" if name in VERSIONS else name, found) for name, found in figures.items()])
+    print_wanted(figures["ours"], figures[VERSIONS[0]])
 
 
 def find_cargo() -> str:
@@ -171,20 +180,20 @@ def our_figures() -> Figures:
 
 def engines() -> dict[str, Engine]:
     """Our indexes that are there, by name."""
-    found = {"pure Python": Engine(OfferIndex, forge_shape.as_it_is, forge_shape.one_by_one, ROUNDS)}
+    pure = Engine(OfferIndex, forge_shape.as_it_is, forge_shape.one_by_one, ROUNDS)
+    found = {"pure Python": pure, "pure Python, batch": pure._replace(match=forge_shape.all_at_once)}
     try:
         from market.native_index import NativeIndex
     except ImportError:
         return found
     single = Engine(NativeIndex, NativeIndex.pack, forge_shape.one_by_one, NATIVE_ROUNDS)
-    batch = single._replace(match=lambda index, queries: index.match_all(queries))
+    batch = single._replace(match=forge_shape.all_at_once)
     return found | {"native, one call each": single, "native, batch": batch}
 
 
-def best(so_far: Figures, run: Figures) -> None:
-    """Keep the higher rate of each."""
-    for name, figure in run.items():
-        so_far[name] = max(figure, so_far.get(name, figure))
+def median(runs: list[Figures]) -> Figures:
+    """The middle rate of each."""
+    return {name: sorted(run[name] for run in runs)[len(runs) // 2] for name in runs[0]}
 
 
 def print_table(parts: list[tuple[str, Figures]]) -> None:
@@ -218,14 +227,33 @@ def print_wanted(ours: Figures, theirs: Figures) -> None:
 
 def _run(folder: Path, *command: str) -> str:
     """The command's stdout; what it says on stderr when it fails goes to ours."""
-    program = [str(folder / command[0]) if command[0].startswith("target/") else command[0], *command[1:]]
-    done = subprocess.run(program, cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{done.stderr[-4000:]}\n'{' '.join(command)}' failed in {folder}")
     return done.stdout
 
 
-def _processor() -> str:
+def _lines(program: Path) -> Iterator[tuple[str, float]]:
+    """What a program prints, line by line, with the share of the core it had since a line that took time."""
+    with subprocess.Popen([program], stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        began, used, share = time.monotonic(), 0.0, 1.0
+        for line in running.stdout:
+            now, processor = time.monotonic(), _processor_seconds(running.pid)
+            if now - began > LEAST_S:
+                share = min(1.0, max(0.01, (processor - used) / (now - began)))
+                began, used = now, processor
+            yield line, share
+    if running.returncode:
+        raise SystemExit(f"{program} ended with status {running.returncode}")
+
+
+def _processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _processor_name() -> str:
     named = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     return named[1] if named else "a processor without a name"
 
