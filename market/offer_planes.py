@@ -64,8 +64,8 @@ class Spot:
 
     __slots__ = (
         "codes", "cpu", "cuda", "disk", "driver", "expires", "free", "images", "latency", "layer", "link", "memory",
-        "notice", "opening", "perf", "place", "price", "prices", "reputation", "risk", "row", "rtt_us", "special",
-        "speed", "vram",
+        "notice", "opening", "perf", "place", "price", "prices", "provider", "reputation", "risk", "row", "rtt_us",
+        "special", "speed", "vram",
     )  # fmt: skip
 
     def __init__(self, row: Row, prices: list[int]) -> None:
@@ -82,7 +82,7 @@ class Spot:
     def hold(self, row: Row) -> None:
         """Take on another row; its free slots are not looked at."""
         self.row = row
-        (_, _, _, _, _, self.expires, self.price, _, self.vram, self.cpu, self.memory, self.disk, self.cuda,
+        (_, _, _, self.provider, _, self.expires, self.price, _, self.vram, self.cpu, self.memory, self.disk, self.cuda,
          self.driver, self.notice, self.reputation, self.rtt_us, self.latency, _, _, _, _, _, self.speed, self.perf,
          self.link, failure, opening, self.images) = row  # fmt: skip
         self.risk, self.opening = 1000 + failure, opening * money.NANO_MS_PER_UNIT
@@ -93,14 +93,13 @@ class Spot:
         self.special = self.codes[KIND] == LAST or self.row.klass > LAST or self.vram >= NO_CARD
 
     def suits(self, query: Query) -> bool:
-        """Whether that holds which is seldom asked for: lists of owners, many slots, VRAM at most, names without a
-        code of their own."""
+        """Whether that holds which is seldom asked for: owners allowed, many slots, VRAM at most, names without a code
+        of their own."""
         row = self.row
         return (
             self.free >= query.slots
             and row.klass in query.classes
             and row.vram <= query.vram_max
-            and row.provider not in query.deny
             and (query.allow is None or row.provider in query.allow)
             and bool(row.venue & query.venue)
             and not row.flags & query.barred

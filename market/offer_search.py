@@ -8,7 +8,7 @@ much worse than that best a row may be; what must come behind the rows found alr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from heapq import heapreplace
+from operator import itemgetter
 from typing import Final
 
 from market import money
@@ -24,6 +24,7 @@ _HANDFUL = 10
 _AT_ONCE = 12
 """Rows of a group looked at before those left are thinned out again."""
 _ALL = 2**29
+_first = itemgetter(0)
 _OPENING = money.NANO_MS_PER_UNIT
 
 
@@ -84,7 +85,7 @@ def search(query: Query, count: int, layers: list[Layer], bests: dict[int, Best]
     if hunt is None:
         return []
     if groups:
-        groups.sort(key=_least, reverse=True)
+        groups.sort(key=_first, reverse=True)
         while groups and groups[-1][0] <= hunt.bound:
             hunt.look_through(groups.pop())
     return hunt.found if len(hunt.found) < 2 else hunt.ranked()
@@ -94,7 +95,7 @@ class _Hunt:
     """What was found so far. ``bound`` is the score of the last of the ``count`` best: nothing above it matters."""
 
     __slots__ = (
-        "_by_price", "_count", "_per_permille", "_prices", "_query", "_wishes", "_worst", "bound", "found", "weighs",
+        "_by_price", "_count", "_per_permille", "_prices", "_query", "_wishes", "bound", "found", "weighs",
     )  # fmt: skip
 
     def __init__(self, query: Query, count: int) -> None:
@@ -103,14 +104,13 @@ class _Hunt:
          w_cost, w_speed, w_reliability, w_latency) = query[:]  # fmt: skip
         self._query = query
         self._count = count
-        self._worst = [-_NOTHING] * count if count > 1 else []
         self.bound = _NOTHING
         self.found: list[tuple[int, Spot]] = []
-        special = deny or allow is not None or vram_max < NO_CARD or not 0 < slots < MANY or classes[-1] > LAST
+        special = allow is not None or vram_max < NO_CARD or not 0 < slots < MANY or classes[-1] > LAST
         moved = waiting and (image_mib or moved_mib)
         weighted = w_speed or w_reliability or w_latency
         job_ms = work_ms if work_ms < max_ms else max_ms
-        self._wishes = reputation, max_rtt_us, cpu, memory, vram, now, notice, disk, cuda, driver, special
+        self._wishes = reputation, max_rtt_us, cpu, memory, vram, now, notice, disk, cuda, driver, deny, special
         self.weighs = bool(weighted or paced or moved)
         if not self.weighs:
             self._by_price = max_price, slots * job_ms, 1000 * w_cost
@@ -125,11 +125,11 @@ class _Hunt:
     def look_by_price(self, layer: Layer, bits: int, best: Best) -> None:
         """Look at rows for a bid that weighs nothing but their price: the short way to what :meth:`look` would find."""
         stop, unit, w_cost = self._by_price
-        spots, bound = layer.spots, self.bound
+        spots, found, count, bound = layer.spots, self.found, self._count, self.bound
         risk = 1000 + best.failure
         slope = w_cost * unit * risk
         floor = w_cost * (best.opening * _OPENING - 1)
-        if slope and self.found:
+        if slope and bound < _NOTHING:
             stop = min(stop, ((bound - floor) * 1000 - 1) // slope)
         while bits:
             place = bits.bit_length() - 1
@@ -140,9 +140,11 @@ class _Hunt:
             bits ^= 1 << place
             points = w_cost * (price * unit * spot.risk // 1000 + spot.opening)
             if points <= bound and self._fits(spot):
-                bound = self._keep(points, spot)
-                if slope:
-                    stop = min(stop, ((bound - floor) * 1000 - 1) // slope)
+                found.append((points, spot))
+                if len(found) >= count:
+                    bound = self._trim()
+                    if slope:
+                        stop = min(stop, ((bound - floor) * 1000 - 1) // slope)
 
     def bounds(self, best: Best) -> _Bounds:
         """What the best of a group says of the scores in it."""
@@ -192,41 +194,45 @@ class _Hunt:
         (stop, slots, job_ms, paced, work_ms, max_ms, moved, image, image_mib, moved_mib, waiting, w_cost, going,
          w_speed, w_reliability, w_latency, worst) = self._prices  # fmt: skip
         floor, slope, risk = bounds
-        spots, found, bound = layer.spots, self.found, self.bound
+        spots, found, bound, single = layer.spots, self.found, self.bound, self._count == 1
         step = slope // 1000
-        if found and slope:
+        if slope and bound < _NOTHING:
             stop = min(stop, ((bound - floor) * 1000 - 1) // slope)
         while bits and most:
             place = bits.bit_length() - 1
             spot = spots[place]
             price = spot.price
             if price > stop:
-                return 0
+                bits = 0
+                break
             bits ^= 1 << place
             most -= 1
             if spot.risk == risk:
-                points = price * step
-                if spot.opening:
-                    points += w_cost * spot.opening
+                points = price * step + (w_cost * spot.opening if spot.opening else 0)
             else:
                 cost = price * slots * (min(max_ms, work_ms * 1000 // spot.speed) if paced else job_ms)
                 if moved:
                     absent = 0 if image in spot.images else image_mib
-                    cost += waiting * (absent * spot.link >> 10) + waiting * (moved_mib * spot.link >> 10)
+                    cost += waiting * ((absent * spot.link >> 10) + (moved_mib * spot.link >> 10))
                 points = w_cost * (cost * spot.risk // 1000 + spot.opening)
             if going:
                 points += going * (
                     worst - w_speed * spot.perf - w_reliability * spot.reputation + w_latency * spot.latency
                 )
             if points <= bound and self._fits(spot):
-                bound = self._keep(points, spot)
-                if slope:
-                    stop = min(stop, ((bound - floor) * 1000 - 1) // slope)
+                found.append((points, spot))
+                if single:
+                    bound = points
+                    if slope:
+                        stop = min(stop, ((bound - floor) * 1000 - 1) // slope)
+        self.bound = bound
+        if not single and len(found) >= self._count:
+            self._trim()
         return bits
 
     def _fits(self, spot: Spot) -> bool:
         """Whether a row fits that the planes let through: they are coarser than the values."""
-        reputation, max_rtt_us, cpu, memory, vram, now, notice, disk, cuda, driver, special = self._wishes
+        reputation, max_rtt_us, cpu, memory, vram, now, notice, disk, cuda, driver, deny, special = self._wishes
         return not (
             spot.reputation < reputation
             or (max_rtt_us and not 0 < spot.rtt_us <= max_rtt_us)
@@ -238,34 +244,23 @@ class _Hunt:
             or (disk and spot.disk < disk)
             or (cuda and spot.cuda < cuda)
             or (driver and spot.driver < driver)
+            or (deny and spot.provider in deny)
             or ((special or spot.special) and not spot.suits(self._query))
         )
 
-    def _keep(self, points: int, spot: Spot) -> int:
-        self.found.append((points, spot))
-        if self._count == 1:
-            self.bound = points
-        else:
-            heapreplace(self._worst, -points)
-            self.bound = -self._worst[0]
-        return self.bound
+    def _trim(self) -> int:
+        """Leave the best, and what is as good as the last of them; returns the bound."""
+        found, count = self.found, self._count
+        found.sort(key=_first)
+        self.bound = bound = found[count - 1][0]
+        while found[-1][0] > bound:
+            found.pop()
+        return bound
 
     def ranked(self) -> list[tuple[int, Spot]]:
-        """Of what was found the best, with equal scores in the order of the auction."""
-        found, count = self.found, self._count
-        if count == 1 and found[-1][0] < found[-2][0]:
-            return found[-1:]
-        best = [one for one in found if one[0] <= self.bound]
-        best.sort(key=_score)
-        if len({points for points, _ in best}) < len(best):
-            tie = self._query.tie
-            best.sort(key=lambda one: (one[0], mix(one[1].row.tie ^ tie), one[1].row.id))
-        return best[:count]
-
-
-def _least(group: _Group) -> int:
-    return group[0]
-
-
-def _score(one: tuple[int, Spot]) -> int:
-    return one[0]
+        """What was found, with equal scores in the order of the auction."""
+        found, tie = self.found, self._query.tie
+        found.sort(key=_first)
+        if len({points for points, _ in found}) < len(found):
+            found.sort(key=lambda one: (one[0], mix(one[1].row.tie ^ tie), one[1].row.id))
+        return found[: self._count]
