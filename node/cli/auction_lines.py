@@ -34,7 +34,7 @@ _RULE_WORDS = {
     "terms": "with terms nobody should trade on",
     "simulated": "simulated",
     "allow": "not on the allow list",
-    "deny": "on the deny list",
+    "deny": "denied, or your own",
     "runtime": "without the runtime",
     "cuda": "with an older CUDA",
     "driver": "with an older driver",
@@ -134,7 +134,8 @@ def weights_lines(seen: Mapping[str, Any]) -> list[str]:
     told = ", ".join(f"{safe(name)} {safe(value)}" for name, value in weights.items())
     known = [weights.get(term) for term in ("cost", "speed", "reliability", "latency")]
     meaning = describe_weights(tuple(known)) if all(isinstance(one, int) for one in known) else ""  # type: ignore[arg-type]
-    going = f"; the going price is {price(seen['going_price'])}" if seen.get("going_price") else ""
+    nano = (seen.get("going_price") or {}).get("nano_per_gpu_second")
+    going = f"; the going price is {price(seen['going_price'])}" if nano else ""
     return [f"{safe(seen.get('strategy', 'custom'))}: {told}", *([meaning + going] if meaning else [])]
 
 

@@ -20,7 +20,7 @@ def bids() -> None:
 
 def _print_bids(found: list[dict[str, Any]]) -> None:
     if not found:
-        current_session().say("no live bids: nobody has asked for a machine in the last minute")
+        current_session().say("no live bids: nobody is choosing a machine now; a bid ends when its job has found one")
         return
     rows = [
         (

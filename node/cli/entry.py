@@ -72,7 +72,8 @@ def _usage(error: click.UsageError) -> failures.Usage:
 
 def _surprise(error: Exception) -> FabricError:
     if isinstance(error, OSError) and error.strerror:
-        return FabricError(error.strerror, code="os_error", where=str(error.filename or ""))
+        fix = "name one that is there, or make its folder" if isinstance(error, FileNotFoundError) else ""
+        return FabricError(error.strerror, code="os_error", where=str(error.filename or ""), fix=fix)
     return FabricError(
         f"cfab made a mistake ({type(error).__name__})", code="internal", fix="run it again with --debug and report it"
     )

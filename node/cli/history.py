@@ -7,17 +7,23 @@ from typing import Any
 import click
 
 from node.cli.amounts import price
+from node.cli.failures import Usage
 from node.cli.look import look, show
 from node.cli.options import LookCommand, current_session
 from node.cli.terminal import table
+from node.cli.typed_value import read_value
 
 _WIDTH = 24
+_HOUR_MS = 3_600_000
+_DAY_MS = 24 * _HOUR_MS
+_FARTHEST_MS = 14 * _DAY_MS
+_SHORTEST_MS = 600_000
 
 
 @click.command(cls=LookCommand)
 @click.argument("gpu", required=False)
 @click.option("--over", metavar="TIME", default="24h", show_default=True, help="How far back, at most 14d.")
-@click.option("--step", metavar="TIME", help="One line for each such time, at least 10m; chosen to fit by default.")
+@click.option("--step", metavar="TIME", help="One line for each such time, from 10m to 1d; chosen to fit by default.")
 def history(gpu: str | None, *, over: str, step: str | None) -> None:
     """Show what a GPU model cost: lowest, median and dearest of the offers with free slots.
 
@@ -28,15 +34,19 @@ def history(gpu: str | None, *, over: str, step: str | None) -> None:
     """
     from node.quantities import parse_duration_ms
 
-    over_ms = parse_duration_ms(over)
-    step_ms = parse_duration_ms(step) if step else _fitting_step(over_ms)
-    show(look("history", gpu=gpu, over_ms=over_ms, step_ms=min(step_ms, 86_400_000)), _print_bars)
+    over_ms = read_value("--over", parse_duration_ms, over)
+    if not _SHORTEST_MS <= over_ms <= _FARTHEST_MS:
+        raise Usage(f"--over: '{over}' is out of range", fix="from 10m to 14d")
+    step_ms = read_value("--step", parse_duration_ms, step) if step else _fitting_step(over_ms)
+    if not _SHORTEST_MS <= step_ms <= _DAY_MS:
+        raise Usage(f"--step: '{step}' is out of range", fix="from 10m to 1d")
+    show(look("history", gpu=gpu, over_ms=over_ms, step_ms=step_ms), _print_bars)
 
 
 def _fitting_step(over_ms: int) -> int:
     """About two dozen lines: ten minutes, an hour or a part of a day."""
-    hours = -(-over_ms // (24 * 3_600_000))
-    return 600_000 if over_ms <= 4 * 3_600_000 else hours * 3_600_000
+    hours = -(-over_ms // _DAY_MS)
+    return _SHORTEST_MS if over_ms <= 4 * _HOUR_MS else hours * _HOUR_MS
 
 
 def _print_bars(bars: list[dict[str, Any]]) -> None:
@@ -60,7 +70,7 @@ def _print_bars(bars: list[dict[str, Any]]) -> None:
         )
         for bar in bars
     ]
-    print(table(("UTC", "GPU", "LOWEST", "MEDIAN", "DEAREST", "FREE", "PROVIDERS", "MEDIAN"), rows))
+    print(table(("UTC", "GPU", "LOWEST", "MEDIAN", "DEAREST", "FREE", "PROVIDERS", "MEDIAN, DRAWN"), rows))
 
 
 def _nano(view: dict[str, Any]) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from node.cli.failures import Usage
 from node.cli.node_access import connect
-from node.cli.options import current_session
+from node.cli.options import Session, current_session
 
 
 class Seen(NamedTuple):
@@ -28,7 +29,18 @@ def look(what: str, **query: object) -> Seen:
         from node.cli.light import ask_peers
 
         return ask_peers(session, what, query)
+    forbid_join(session)
     return Seen(what, connect(session).get(what, **query))
+
+
+def forbid_join(session: Session) -> None:
+    """Without ``--light`` nobody is joined: the running node is asked, and it has peers of its own.
+
+    Raises:
+        Usage: somebody was named.
+    """
+    if session.join:
+        raise Usage("--join names a peer for --light, and --light is not given", fix="add --light, or leave --join out")
 
 
 def show(seen: Seen, print_it: Callable[[Any], None]) -> None:

@@ -10,6 +10,7 @@ from node.cli.amounts import price
 from node.cli.look import look, show
 from node.cli.options import LookCommand, current_session
 from node.cli.terminal import short, table
+from node.cli.typed_value import read_value
 from node.quantities import format_memory
 
 _HEADER = ("PROVIDER", "MACHINE", "GPU", "VRAM", "CPU", "MEMORY", "FREE", "PRICE (tokens)", "REGION", "ISOLATION")
@@ -50,10 +51,14 @@ def _flags(
     *, gpu: str | None, region: str | None, max_price: str | None, min_vram: str | None, free: bool, real: bool
 ) -> dict[str, object]:
     query: dict[str, object] = {"gpu": gpu, "region": region, "max_price": max_price}
+    if max_price:
+        from market.money import parse_hourly_price
+
+        read_value("--max-price", parse_hourly_price, max_price)
     if min_vram:
         from node.job_file.gpu import parse_gpu
 
-        query["min_vram_mib"] = parse_gpu(min_vram.removesuffix("+") + "+").vram_mib
+        query["min_vram_mib"] = read_value("--min-vram", parse_gpu, min_vram.removesuffix("+") + "+").vram_mib
     if free:
         query["free"] = True
     if real:

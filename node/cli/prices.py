@@ -12,6 +12,7 @@ from node.cli.node_access import connect
 from node.cli.options import Command, current_session
 from node.cli.status import provider_line
 from node.cli.terminal import safe
+from node.cli.typed_value import read_value
 
 _ALL_OFFERS = 100_000
 
@@ -61,7 +62,7 @@ def set_price(price: str, machine: str) -> None:
     from market.money import format_hourly, parse_hourly_price
 
     session = current_session()
-    asked = parse_hourly_price(price)
+    asked = read_value("PRICE", parse_hourly_price, price)
     view = connect(session).post("provider", "price", body={"price": price, "machine": machine})
     if session.as_json:
         session.emit(view)
@@ -82,9 +83,10 @@ def _floor(watts: int | None, power_price: str | None, wear: str | None) -> tupl
         return floor, "of the config" if floor else "unknown: say --watts and --power-price"
     if watts is None or power_price is None:
         raise Usage("a floor needs both --watts and --power-price", fix="such as --watts 350 --power-price 0.30/kWh")
-    worn = parse_hourly_price(wear) if wear else 0
+    worn = read_value("--wear", parse_hourly_price, wear) if wear else 0
+    energy = read_value("--power-price", parse_energy_price, power_price)
     why = f"{watts} W at {power_price}" + (f", wear {format_hourly(worn)}" if worn else "")
-    return floor_price(watts, parse_energy_price(power_price), worn), why
+    return floor_price(watts, energy, worn), why
 
 
 def _advice(gpu: str, own: dict[str, Any] | None, offers: list[dict[str, Any]], floor: int) -> dict[str, Any]:

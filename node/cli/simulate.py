@@ -13,13 +13,14 @@ from node.cli.failures import Usage
 from node.cli.options import Command, current_session
 from node.cli.plot import Bar, Chart, as_svg, as_text
 from node.cli.terminal import table
+from node.cli.typed_value import NumberRange
 
 if TYPE_CHECKING:
     from market.simulation.accounts import Account
     from market.simulation.study import Settings
 
 RIVALS = (0.5, 0.8, 0.95, 1.0)
-_SHARE = click.FloatRange(0, 1)
+_SHARE = NumberRange(0, 1)
 
 
 @click.command(cls=Command)
@@ -49,7 +50,7 @@ _SHARE = click.FloatRange(0, 1)
 )
 @click.option(
     "--load",
-    type=click.FloatRange(0, 0.99),
+    type=NumberRange(0, 0.99),
     default=0.6,
     show_default=True,
     help="Share of all slots in use when an epoch begins.",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from node.cli.job_options import job_options
-from node.cli.look import Seen, show
+from node.cli.look import Seen, forbid_join, show
 from node.cli.node_access import connect
 from node.cli.options import LookCommand, current_session
 from node.cli.terminal import safe, short
 from node.quantities import format_duration
 
 if TYPE_CHECKING:
+    from node.cli.auction_lines import Propose
+    from node.cli.typed_job import TypedJob
     from node.job_file import JobRequest
 
 _NO_MATCH = 5
@@ -33,20 +36,21 @@ def whatif(file: str | None, **flags: Any) -> int:
     \b
     cfab --light whatif -g RTX4090 -t 30m --max-price 0.5/h
     """
-    request = _request(file, flags)
+    typed = _typed(file, flags)
+    request = typed.request()
     seen = _ask(request)
-    show(seen, _print)
+    show(seen, partial(_print, propose=partial(typed.proposal, request)))
     return 0 if seen.data["matches"] else _NO_MATCH
 
 
-def _request(file: str | None, flags: dict[str, Any]) -> JobRequest:
+def _typed(file: str | None, flags: dict[str, Any]) -> TypedJob:
     from node.cli.typed_job import TypedJob
 
     if file is None:
         flags = {**flags, "max_duration": flags.get("max_duration") or "1h"}
         if not flags.get("max_price") and not flags.get("max_total"):
             flags["max_price"] = "1000000/h"
-    return TypedJob.read(flags, file, image="" if file else _UNNAMED).request()
+    return TypedJob.read(flags, file, image="" if file else _UNNAMED)
 
 
 def _ask(request: JobRequest) -> Seen:
@@ -57,15 +61,16 @@ def _ask(request: JobRequest) -> Seen:
         return ask_peers_what_if(session, request)
     from node.what_if import what_if
 
+    forbid_join(session)
     return Seen("whatif", what_if(connect(session).post("plan", body=request.to_json())))
 
 
-def _print(view: dict[str, Any]) -> None:
+def _print(view: dict[str, Any], *, propose: Propose) -> None:
     best, start = view["best"], view["start"]
     if best is None or start is None:
         offers = int(view["offers"])
         print("this job now: " + (f"none of {offers} offers fits" if offers else "nobody offers anything"))
-        _print_why_not(view)
+        _print_why_not(view, propose)
         return
     matches = int(view["matches"])
     print(
@@ -82,9 +87,8 @@ def _print(view: dict[str, Any]) -> None:
         current_session().say("the wallet cannot set aside what it may cost at most; 'cfab wallet' shows what there is")
 
 
-def _print_why_not(view: dict[str, Any]) -> None:
-    for rule in view["rejected"][:8]:
-        only = f", {rule['only']} by nothing else" if rule["only"] else ""
-        print(f"  {int(rule['fails']):>5} fail by {safe(rule['rule'])}{only}")
-    for change in view["closest"][:3]:
-        print(f"  would fit with {safe(change['field'])} = {safe(change['value'])}")
+def _print_why_not(view: dict[str, Any], propose: Propose) -> None:
+    from node.cli.auction_lines import closest_lines, rule_lines
+
+    for line in [*rule_lines(view), *closest_lines(view, propose, command=False)]:
+        print(f"  {line}")

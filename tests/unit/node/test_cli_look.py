@@ -164,11 +164,36 @@ def test_whatif_says_why_nothing_fits_and_exits_5(
     plans(monkeypatch, control, gpu="A100")
     ended = cfab(home, "whatif", "-g", "RTX4090")
     assert ended.code == 5
-    assert ended.out.decode().splitlines()[:3] == [
-        "this job now: none of 1 offers fits",
-        "      1 fail by gpu, 1 by nothing else",
-        "  would fit with gpus = A100",
-    ]
+    first, header, rule, closest = ended.out.decode().splitlines()
+    assert first == "this job now: none of 1 offers fits"
+    assert header.split("  ")[1:] == ["RULE", "FAIL IT", "FAIL ONLY IT"]
+    assert rule.split() == ["gpu", "1", "1"]
+    assert closest == "  closest: --gpu RTX4090,A100"
+    assert cfab(home, "whatif", *closest.split()[1:]).code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("history", "--over", "long"), "--over: 'long' is not a duration"),
+        (("history", "--over", "15d"), "--over: '15d' is out of range"),
+        (("history", "--over", "1m"), "--over: '1m' is out of range"),
+        (("history", "--step", "9m"), "--step: '9m' is out of range"),
+        (("history", "--step", "25h"), "--step: '25h' is out of range"),
+        (("offers", "--max-price", "0.25"), "--max-price: '0.25' is not a price per hour"),
+        (("offers", "--min-vram", "x:y:z"), "--min-vram: "),
+        (("depth", "--join", "/ip4/127.0.0.1/tcp/9"), "--join names a peer for --light"),
+        (("whatif", "--cpu", "1", "--join", "/ip4/127.0.0.1/tcp/9"), "--join names a peer for --light"),
+    ],
+)
+def test_what_is_typed_wrong_is_told_by_its_flag_and_asked_of_nobody(
+    control: ScriptedControl, home: Path, words: tuple[str, ...], says: str
+) -> None:
+    ended = cfab(home, *words)
+    assert (ended.code, ended.out) == (2, b"")
+    assert says in ended.err
+    assert "fix: " in ended.err
+    assert not hasattr(control, "query") or not control.query
 
 
 @pytest.mark.parametrize("words", [("--light", "run", "x"), ("--light", "ps"), ("--light", "wallet", "show")])

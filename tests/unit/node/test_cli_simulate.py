@@ -66,3 +66,10 @@ def test_an_empty_market_has_an_account(tmp_path: Path) -> None:
     done = cfab(tmp_path, "simulate", "--nodes", "1", "--bids", "1", "--json")
     assert done.code == 0
     assert done.json["runs"][0]["bids"] == 1
+
+
+@pytest.mark.parametrize("flag", ["--rivals", "--load"])
+def test_what_is_no_number_is_refused_before_anything_is_played(tmp_path: Path, flag: str) -> None:
+    ended = cfab(tmp_path, *SMALL, flag, "nan")
+    assert (ended.code, ended.out) == (2, b"")
+    assert f"'{flag}': 'nan' is not a number" in ended.err
