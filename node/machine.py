@@ -110,24 +110,34 @@ class Machine:
     def post(self, now: int, addresses: tuple[str, ...]) -> Verified[Offer]:
         """Write and sign the offer that is true now. The version is the time, so that it grows across restarts."""
         self._version = max(self._version + 1, now)
-        d = self.description
-        offer = self._signer.sign(
-            Offer(
-                provider=self._signer.key,
-                machine=d.name,
-                version=self._version,
-                issued_at=now,
-                expires_at=now + wire.OFFER_TTL_MS,
-                free_slots=0 if self.draining else self.inventory.free_slots,
-                total_slots=d.slots,
-                images=self.images,
-                granted=tuple(name for name, at in self._granted if now - at < wire.GRANTED_SHOWN_MS),
-                addresses=addresses[:_ADDRESSES],
-                **{name: getattr(d, name) for name in _ON_THE_TAG},
-            )
-        )
+        offer = self._signer.sign(self._draft(now, addresses))
         self._tags.appendleft((offer, now))
         return offer
+
+    def has_news(self, now: int, addresses: tuple[str, ...]) -> bool:
+        """Whether a new tag would say anything that the last one did not: something besides its dates."""
+        if not self._tags or self._version > self._tags[0][0].record.version:
+            return True
+        last, draft = self._tags[0][0].record, self._draft(now, addresses)
+        if set(draft.granted) <= set(last.granted):
+            draft = replace(draft, granted=last.granted)
+        return replace(draft, version=last.version, issued_at=last.issued_at, expires_at=last.expires_at) != last
+
+    def _draft(self, now: int, addresses: tuple[str, ...]) -> Offer:
+        d = self.description
+        return Offer(
+            provider=self._signer.key,
+            machine=d.name,
+            version=self._version,
+            issued_at=now,
+            expires_at=now + wire.OFFER_TTL_MS,
+            free_slots=0 if self.draining else self.inventory.free_slots,
+            total_slots=d.slots,
+            images=self.images,
+            granted=tuple(name for name, at in self._granted if now - at < wire.GRANTED_SHOWN_MS),
+            addresses=addresses[:_ADDRESSES],
+            **{name: getattr(d, name) for name in _ON_THE_TAG},
+        )
 
     def withdraw(self, now: int) -> Verified[Offer]:
         """Write and sign that this machine is not for sale any more. No tag is honoured from now on."""
@@ -139,6 +149,11 @@ class Machine:
     def outdo(self, version: int) -> None:
         """Somebody holds this version of our offer, from a time when our clock was ahead: the next one is newer."""
         self._version = max(self._version, version)
+
+    @property
+    def posted_at(self) -> int:
+        """When the last tag was written, UTC milliseconds; 0 before the first."""
+        return self._tags[0][1] if self._tags else 0
 
     def tags(self, now: int) -> list[Verified[Offer]]:
         """Offers still honoured, newest first: the current one, those replaced moments ago, and those still valid

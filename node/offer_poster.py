@@ -13,13 +13,15 @@ from node.machine import Machine, withdrawal
 from node.offer_intake import OfferIntake
 from node.ports import Clock, Network
 
-_NOT_SOONER_THAN_S = 0.1
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.1, 1.0
+"""Between two posts, the longer the more often things change: a delivery costs milliseconds of CPU everywhere."""
 _GOODBYE_S, _ON_ITS_WAY_S = 2.0, 0.2
 """For all that is said when a node stops, and of it for the network to send what was handed to it."""
 
 
 class OfferPoster:
-    """Posts all machines of this node, in as few gossip messages as hold them, at each change or refresh."""
+    """Posts this node's machines, in as few gossip messages as hold them: at each change those that have news, each
+    again before it expires."""
 
     def __init__(
         self, machines: list[Machine], network: Network, intake: OfferIntake, clock: Clock, *, signer: Signer
@@ -40,17 +42,32 @@ class OfferPoster:
 
     async def post_forever(self) -> None:
         """Post now, on every change, and every :data:`wire.OFFER_REFRESH_MS`, until :meth:`withdraw`."""
+        pause = _FIRST_PAUSE_S
         while not self._is_over:
             self._changed = trio.Event()
             now = self._clock.now_ms()
-            offers = [machine.post(now, self._network.addresses()) for machine in self._machines]
+            offers = [
+                machine.post(now, self._network.addresses()) for machine in self._machines if self._is_due(machine)
+            ]
             offers += [withdrawal(self._signer, offer, now) for offer in self._forgotten.values()]
             self._forgotten.clear()
             await self._publish(offers)
-            # Several slots that change at once become one message: a delivery costs milliseconds of CPU everywhere.
-            await trio.sleep(_NOT_SOONER_THAN_S)
-            with trio.move_on_after(wire.OFFER_REFRESH_MS / 1000):
+            # Several slots that change at once become one message.
+            await trio.sleep(pause)
+            pause = min(2 * pause, _LAST_PAUSE_S) if self._changed.is_set() else _FIRST_PAUSE_S
+            with trio.move_on_after(self._until_refresh() / 1000):
                 await self._changed.wait()
+
+    def _is_due(self, machine: Machine) -> bool:
+        now = self._clock.now_ms()
+        is_fresh = 0 <= now - machine.posted_at < wire.OFFER_REFRESH_MS
+        return not is_fresh or machine.has_news(now, self._network.addresses())
+
+    def _until_refresh(self) -> int:
+        """Milliseconds until the first machine must be posted again. A clock that was set back is no reason to wait."""
+        now = self._clock.now_ms()
+        oldest = min((machine.posted_at for machine in self._machines), default=now)
+        return min(oldest + wire.OFFER_REFRESH_MS - now, wire.OFFER_REFRESH_MS)
 
     async def withdraw(self) -> None:
         """Say that nothing is for sale here any more, for a node that is about to stop. Takes a moment, even when the

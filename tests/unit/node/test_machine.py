@@ -66,6 +66,41 @@ def test_a_tag_names_as_many_granted_bids_as_others_accept():
     assert granted == tuple(number.to_bytes(8, "little") for number in range(36, 100)), "the newest"
 
 
+def test_what_was_said_already_is_no_news():
+    machine = a_machine()
+    assert machine.has_news(NOW, ())
+    machine.note_grant(b"1" * 16, NOW)
+    machine.post(NOW, ())
+    assert not machine.has_news(NOW + 1, ())
+    assert not machine.has_news(NOW + wire.GRANTED_SHOWN_MS, ()), "a grant that is forgotten"
+
+
+def test_whatever_a_tag_says_is_news_when_it_changes():
+    def sells_less(machine: Machine) -> None:
+        machine.draining = True
+
+    def costs_more(machine: Machine) -> None:
+        machine.reprice(200_000)
+
+    def has_an_image(machine: Machine) -> None:
+        machine.images = ("sha256:x",)
+
+    for change in (
+        sells_less,
+        costs_more,
+        has_an_image,
+        lambda machine: machine.note_grant(b"1" * 16, NOW),
+        lambda machine: machine.outdo(NOW + 9),
+    ):
+        machine = a_machine()
+        machine.post(NOW, ())
+        assert machine.has_news(NOW, ("/ip4/127.0.0.1/tcp/1",))
+        change(machine)
+        assert machine.has_news(NOW, ())
+        machine.post(NOW, ())
+        assert not machine.has_news(NOW, ())
+
+
 def test_taken_slots_are_not_offered_and_a_draining_machine_offers_none():
     machine = a_machine()
     taken = reserve(machine.inventory, b"l" * 16, 1)
