@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, islice
 
 import trio
 
@@ -57,16 +58,18 @@ class RivalBids:
         return found[-MAX_RIVALS:]
 
     def are_many(self, ask: Ask, rows: Sequence[Row], *, but: Collection[Verified[Bid]] = ()) -> bool:
-        """Whether more bids than a few, ``but`` some, were made lately for what this one is for. Those granted since
-        count too: who comes in the middle of a burst must wait for its end."""
-        found, now = 0, self._clock.now_ms()
-        left_out = {bid.id for bid in but}
-        for bid in reversed(self._recent()):
-            if bid.id in left_out:
+        """Whether more bids than a few, ``but`` some, were made at about the same time for what this one is for, and
+        not long ago: bursts come in rows, and who begins one has heard nobody yet. What became of them does not matter.
+        """
+        left_out, now = {bid.id for bid in but}, self._clock.now_ms()
+        times: list[int] = []
+        for bid in islice(chain(self._ours.values(), reversed(self._intake.bids_heard.values())), MAX_RIVALS):
+            if bid.id in left_out or bid.record.expires_at <= now:
                 continue
-            found += touching(rows, compile_rivals(self._intake.book, ask, [bid], now))
-            if found > FEW:
-                return True
+            if touching(rows, compile_rivals(self._intake.book, ask, [bid], now)):
+                insort(times, bid.record.issued_at)
+                if any(late - early < wire.RIVAL_MS for early, late in zip(times, times[FEW:], strict=False)):
+                    return True
         return False
 
     async def settle(self) -> None:

@@ -99,6 +99,21 @@ async def test_a_market_is_crowded_also_when_all_the_others_were_served(autojump
     assert (watch.still_open(), watch.are_many()) == ([], True)
 
 
+async def test_bursts_come_in_rows(autojump_clock: MockClock, watch: Watch):
+    watch.hear(*range(FEW + 1))
+    await trio.sleep(50)
+    assert (watch.still_open(), watch.are_many()) == ([], True)
+    await trio.sleep(10)
+    assert not watch.are_many(), "a minute later nobody knows"
+
+
+async def test_bids_that_trickle_in_are_no_burst(autojump_clock: MockClock, watch: Watch):
+    for number in range(3 * FEW):
+        watch.hear(number, issued_at=watch.sale.clock.now_ms(), expires_at=watch.sale.clock.now_ms() + 60_000)
+        assert not watch.are_many()
+        await trio.sleep(wire.RIVAL_MS / 1000 / FEW)
+
+
 async def test_settling_ends_when_nothing_new_is_heard(autojump_clock: MockClock, watch: Watch):
     async def keep_bidding() -> None:
         for number in range(4):
