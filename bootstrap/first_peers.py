@@ -22,7 +22,13 @@ def parse_introducers(texts: tuple[str, ...]) -> tuple[PeerAddress, ...]:
         )
     addresses = tuple(parse_address(text) for text in texts)
     for text, address in zip(texts, addresses, strict=True):
-        if address.key is None or not address.port:
+        if not address.port:
+            raise InvalidRequest(
+                f"the introducer {text} has port 0, which stands for a free one chosen at its start",
+                code="bad_address",
+                fix="name its real port: 'cfab status' shows the whole address where it runs",
+            )
+        if address.key is None:
             raise InvalidRequest(
                 f"the introducer {text} does not name its peer",
                 code="introducer_without_peer",

@@ -70,7 +70,9 @@ def stop_kept() -> Kept:
     """
     kept = _read_note()
     if kept is None or not (recall() or Path(kept.folder).exists()):
-        raise InvalidRequest("no devnet is up", code="not_found", fix="start one with 'cfab demo --keep'")
+        raise InvalidRequest(
+            "no market of 'cfab demo --keep' is up", code="not_found", fix="start one with 'cfab demo --keep'"
+        )
     end(kept.tickets, grace_s=_GRACE_S)
     if strangers := processes_naming(kept.homes.values()):
         pids = " ".join(map(str, strangers))

@@ -64,7 +64,9 @@ def fund_newcomer(account: str) -> Kept:
         )
     kept = recall()
     if kept is None or not kept.rpc:
-        raise InvalidRequest("no devnet is up", code="not_found", fix="start one with 'cfab demo --keep'")
+        raise InvalidRequest(
+            "no market of 'cfab demo --keep' is up", code="not_found", fix="start one with 'cfab demo --keep'"
+        )
     token = bytes.fromhex(kept.token.removeprefix("0x"))
     trio.run(partial(fund, kept.rpc, DEV_KEY, bytes.fromhex(found[1]), token=token, units=TOKENS, gas_wei=GAS_WEI))
     return kept

@@ -21,7 +21,7 @@ def test_introducers_name_their_peer() -> None:
     ("texts", "code"),
     [
         (("/ip4/203.0.113.7/tcp/4001",), "introducer_without_peer"),
-        ((GOOD.replace("/4001/", "/0/"),), "introducer_without_peer"),
+        ((GOOD.replace("/4001/", "/0/"),), "bad_address"),
         (("nonsense",), "bad_address"),
         ((GOOD,) * (MAX_INTRODUCERS + 1), "too_many_introducers"),
     ],

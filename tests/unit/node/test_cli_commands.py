@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from market.errors import InvalidRequest
+from market.errors import InvalidRequest, Unavailable
+from node.cli.client import NodeClient
 from node.control import money
 from tests.fakes.cli_runner import cfab, on_terminal
 from tests.fakes.scripted_control import HOLD, JOB, LEASE, LEASED, OFFER, PROVIDER, ScriptedControl, served
@@ -190,6 +191,19 @@ def test_provider_is_paused_resumed_and_seen(control: ScriptedControl, home: Pat
 def test_status_is_for_people_and_programs(control: ScriptedControl, home: Path) -> None:
     assert "alice" in cfab(home, "status").out.decode()
     assert cfab(home, "status", "--json").json["chain"]["head"] == 9
+
+
+def test_a_node_that_stops_before_it_has_answered_has_stopped(
+    control: ScriptedControl, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(*_args: object, **_named: object) -> None:
+        raise Unavailable("the node stopped in the middle of its answer", code="node_stopped")
+
+    monkeypatch.setattr(NodeClient, "post", cut_off)
+    monkeypatch.setattr("node.cli.up._wait_end", lambda process: None)
+    ended = cfab(home, "down")
+    assert (ended.code, ended.err) == (0, "the node has stopped\n")
+    assert cfab(home, "down", "--json").json == {"stopping": True, "stopped": True}
 
 
 def test_down_asks_the_node_to_stop(control: ScriptedControl, home: Path) -> None:

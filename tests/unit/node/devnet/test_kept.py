@@ -35,7 +35,7 @@ def running(tmp_path: Path):
 
 def test_nothing_is_up_at_first():
     assert recall() is None
-    with pytest.raises(InvalidRequest, match="no devnet is up"):
+    with pytest.raises(InvalidRequest, match="no market of"):
         stop_kept()
 
 
