@@ -6,6 +6,7 @@ import trio
 
 from market.errors import InvalidRequest
 from market.queueing import Waiting
+from node.gang import Gang
 from node.job_journal import Submitted
 from node.job_queue import Place
 from node.lease_board import LeaseBoard
@@ -21,6 +22,8 @@ class Job:
         place: where it waits, while it does.
         auctions: how many were held since the node started.
         is_told_to_wait: whether its owner knows that it waits.
+        gang: the gang it is a member of, if any.
+        because: why it was cancelled, if not by its owner's wish alone.
     """
 
     def __init__(self, job_id: str, submitted: Submitted, *, number: int, since: int, deadline: int) -> None:
@@ -30,16 +33,28 @@ class Job:
         self.salt = submitted.salt
         self.since = since
         self.deadline = deadline
-        slots = max(1, submitted.spec.requirements.slots)
+        slots = max(1, submitted.spec.requirements.slots) * (submitted.gang.size if submitted.gang else 1)
         self.waiting = Waiting(number=number, since=since, length=max(1, submitted.spec.max_duration_ms * slots))
         self.place: Place | None = None
         self.auctions = 0
         self.is_told_to_wait = False
         self.board: LeaseBoard | None = None
+        self.gang: Gang | None = None
+        self.because = ""
         self.error: InvalidRequest | None = None
         self.funds: int | None = None
         self.cancelled = trio.Event()
         self._bell = trio.Event()
+
+    @property
+    def team(self) -> list[Job]:
+        """The members of its gang, or itself alone."""
+        return self.gang.jobs if self.gang is not None else [self]
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a provider is still to be looked for. A gang is wanted whole."""
+        return self.gang.is_wanted if self.gang is not None else not self.cancelled.is_set()
 
     def ring(self) -> None:
         """Something was added to the history."""
@@ -50,8 +65,9 @@ class Job:
         """Return when the history has grown after this call began."""
         await self._bell.wait()
 
-    def cancel(self) -> None:
-        """Its owner wants it no more: it leaves the line, if it stands there."""
+    def cancel(self, because: str = "") -> None:
+        """It is not wanted any more: it leaves the line, if it stands there."""
+        self.because = because
         self.cancelled.set()
         if self.place is not None:
             self.place.leave()

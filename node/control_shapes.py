@@ -140,11 +140,21 @@ class JobError(TypedDict):
     retryable: bool
 
 
+class GangView(TypedDict):
+    """A job's place among those that began together on several machines: ``rank`` is 0 … ``size`` - 1."""
+
+    gang: str
+    rank: int
+    size: int
+
+
 class JobView(TypedDict, total=False):
-    """One job. ``spent`` is what vouchers have paid so far, ``cap`` what it can cost at most."""
+    """One job. ``spent`` is what vouchers have paid so far, ``cap`` what it can cost at most; ``gang`` is null for a
+    job on one machine."""
 
     job: str
     name: str
+    gang: GangView | None
     state: str
     image: str
     gpu: str

@@ -38,12 +38,22 @@ WAITING_FOR_OFFERS = "waiting_for_offers"
 _SHOWN_NOTES = frozenset({"preparing", "outputs", "settled", "waiting"})
 
 
+class GangPlace(Struct, frozen=True, kw_only=True):
+    """A job's place in its gang: ``rank`` is 0 … ``size`` - 1."""
+
+    gang: str
+    rank: int
+    size: int
+
+
 class Submitted(Struct, frozen=True, kw_only=True):
-    """The first entry of a job: the request as given, and the spec with its inputs hashed."""
+    """The first entry of a job: the request as given, or a gang member's part of it, and the spec with its inputs
+    hashed."""
 
     request: JobRequest
     spec: JobSpec
     salt: bytes
+    gang: GangPlace | None = None
 
 
 def job_entry(job_id: str, kind: str, at: int, detail: dict[str, Any]) -> NewEntry:

@@ -14,6 +14,7 @@ from market.signing import Verified, verify
 from node.control import money, price_view
 from node.quantities import format_duration
 
+GANG_LOST = "gang_incomplete"
 _ERRORS: dict[ExitReason | None, tuple[str, str, bool]] = {
     ExitReason.ERROR: ("the program ended with a non-zero exit code", "see its output with 'cfab logs'", False),
     ExitReason.OOM: ("the job ran out of memory", "ask for more with resources.memory", False),
@@ -46,14 +47,22 @@ def describe_lease(lease: Verified[Lease], *, gpu: str) -> dict[str, Any]:
 
 
 def describe_outcome(
-    state: LeaseState, error: InvalidRequest | None, *, cancelled: bool, said: str = ""
+    state: LeaseState, error: InvalidRequest | None, *, cancelled: bool, because: str = "", said: str = ""
 ) -> tuple[str, dict[str, Any]]:
-    """The terminal event of a job whose lease is over: its kind and its detail."""
+    """The terminal event of a job whose lease is over: its kind and its detail.
+
+    Args:
+        state: where the lease ended.
+        error: why we ended it, if we had to.
+        cancelled: whether the job was cancelled.
+        because: the reason, where that was not its owner's wish.
+        said: the provider's own sentence about the end.
+    """
     if error is not None:
         detail = {"code": error.code, "message": error.message, "fix": error.fix, "retryable": False}
         return "failed", detail
     if cancelled and (state.exit_reason is ExitReason.CANCELLED or state.stage is Stage.LAPSED):
-        return "cancelled", {}
+        return ("failed", describe_lost_gang(because)) if because else ("cancelled", {})
     if state.exit_reason is ExitReason.OK and state.exit_code == 0:
         return "succeeded", {"exit_code": 0}
     # The reason is the provider's word: "ok" with another code than 0 is an error like any other.
@@ -71,19 +80,35 @@ def describe_outcome(
     }
 
 
-def describe_shortage(needed: int, have: int) -> dict[str, Any]:
+def describe_shortage(needed: int, have: int, *, machines: int = 1) -> dict[str, Any]:
     """The terminal event of a job that the wallet cannot set enough aside for."""
+    who = f"this job on {machines} machines" if machines > 1 else "this job"
     return {
         "code": "insufficient_funds",
-        "message": f"this job sets aside at least {format_tokens(needed)} tokens, the wallet has {format_tokens(have)}",
+        "message": f"{who} sets aside at least {format_tokens(needed)} tokens, the wallet has {format_tokens(have)}",
         "fix": "send tokens to the wallet, or lower the maximum duration",
         "retryable": True,
     }
 
 
-def describe_no_match(found: Shortlist, reasons: WhyNot, *, waited_ms: int = 0) -> dict[str, Any]:
-    """The terminal event of a job that nobody took. ``waited_ms`` is how long it stood in the queue, if it was to."""
-    if found.matches:
+def describe_lost_gang(why: str) -> dict[str, Any]:
+    """The terminal event of a gang member that was ended because of another."""
+    fix = "submit it again: the machines of a gang begin together or not at all"
+    return {"code": GANG_LOST, "message": why, "fix": fix, "retryable": True}
+
+
+def describe_no_match(found: Shortlist, reasons: WhyNot, *, waited_ms: int = 0, machines: int = 1) -> dict[str, Any]:
+    """The terminal event of a job that nobody took.
+
+    Args:
+        found, reasons: what it was offered last, and why not more.
+        waited_ms: how long it stood in the queue, if it was to.
+        machines: how many it wanted at once.
+    """
+    if machines > 1:
+        fitting = len(found.matches)
+        message = f"{machines} machines of different owners could not be had at once: {fitting} of them offer what fits"
+    elif found.matches:
         message = f"{len(found.matches)} offers fit, but none of their providers granted a lease"
     else:
         message = f"none of the {found.considered} live offers fits this job"

@@ -13,9 +13,10 @@ from node.job_file.request import JobRequest
 
 
 def total_limit_price(request: JobRequest) -> int:
-    """The highest price, nanotokens per GPU-second, at which the job's cap stays within ``max_total``."""
+    """The highest price, nanotokens per GPU-second, at which the job's cap stays within ``max_total``, of which each
+    machine of a gang has an equal share."""
     gpu_ms = request.spec.max_duration_ms * request.spec.requirements.slots
-    return min(request.max_price, request.max_total * money.NANO_MS_PER_UNIT // gpu_ms)
+    return min(request.max_price, request.max_total // request.machines * money.NANO_MS_PER_UNIT // gpu_ms)
 
 
 def limits_of(request: JobRequest, purse: Purse) -> Limits:
@@ -48,6 +49,11 @@ def ask_of_request(request: JobRequest, job: JobFacts, purse: Purse, *, bid_id: 
     )
 
 
+def is_scattered(request: JobRequest) -> bool:
+    """Whether the machines of a gang must not be near each other."""
+    return request.strategy == "high_availability"
+
+
 def name_binding_cap(seen: dict[str, Any], request: JobRequest) -> dict[str, Any]:
     """What an auction saw, with its changes in the words of the request.
 
@@ -68,5 +74,5 @@ def name_binding_cap(seen: dict[str, Any], request: JobRequest) -> dict[str, Any
 def _renamed(change: dict[str, Any], request: JobRequest, slots: int) -> dict[str, Any]:
     if change["field"] != "max_price" or change["value"] > request.max_price:
         return change
-    total = money.amount_due(change["value"], request.spec.max_duration_ms * slots)
+    total = request.machines * money.amount_due(change["value"], request.spec.max_duration_ms * slots)
     return {**change, "field": "max_total", "value": total}

@@ -190,12 +190,27 @@ def decode_fact(entry: JournalEntry) -> Fact | None:
     return fact
 
 
-async def open_board(journal: Journal, opened: Opened, *, now: int, also: Sequence[NewEntry] = ()) -> LeaseBoard:
-    """Start a lease's stream durably. ``also`` joins the same transaction."""
-    board = LeaseBoard(journal, opened, opened_at=now)
-    first = NewEntry(stream=board.stream, kind=OPENED, at_ms=now, body=msgspec.msgpack.encode(opened))
-    await journal.append([first, *also])
+async def open_board(journal: Journal, opened: Opened, *, now: int) -> LeaseBoard:
+    """Start a lease's stream durably."""
+    (board,) = await open_boards(journal, [opened], now=now)
     return board
+
+
+async def open_boards(
+    journal: Journal, openings: Sequence[Opened], *, now: int, also: Sequence[NewEntry] = ()
+) -> list[LeaseBoard]:
+    """Start the streams of several leases in one transaction, and ``also`` in it: after a crash there are all or none.
+
+    Raises:
+        Unavailable: the journal cannot be written; nothing was.
+    """
+    boards = [LeaseBoard(journal, opened, opened_at=now) for opened in openings]
+    first = [
+        NewEntry(stream=board.stream, kind=OPENED, at_ms=now, body=msgspec.msgpack.encode(opened))
+        for board, opened in zip(boards, openings, strict=True)
+    ]
+    await journal.append([*first, *also])
+    return boards
 
 
 async def load_board(journal: Journal, stream: str) -> LeaseBoard:

@@ -13,11 +13,14 @@ class PlanView(TypedDict, total=False):
     first: the best whose cap the wallet can set aside; null when there is none. ``max_price`` is the highest price per
     GPU-hour at which the job stays within both of its limits. ``expected_ms`` is how long it is expected to run on a
     machine of speed 1000, null when nobody knows; ``earlier_runs`` says from how many runs that was learned.
+    ``together`` are the ranks that a job on several ``machines`` would ask for, empty when there are too few.
     """
 
     name: str
     image: str
     slots: int
+    machines: int
+    together: list[int]
     max_duration_ms: int
     max_price: PriceView
     max_total: Money

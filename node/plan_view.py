@@ -8,11 +8,12 @@ from typing import Any, cast
 
 from market.ask import Ask
 from market.explain import WhyNot
+from market.gang import pick_gang
 from market.matching import Shortlist
 from node.control import TERMINAL_STATES, money, price_view
 from node.job_file.request import JobRequest
 from node.job_journal import WAITING_FOR_OFFERS, state_of
-from node.job_terms import name_binding_cap
+from node.job_terms import is_scattered, name_binding_cap
 from node.match_view import describe_match
 from node.plan_shapes import ActualView, AuctionView, ExpectedView, ExplainView, PlanView
 
@@ -31,11 +32,17 @@ def plan_view(
         funds: what can be set aside, token units; None while that is not known.
         earlier_runs: how many runs of such jobs the expected duration comes from.
     """
+    together = _together(request, found)
     affordable = [rank for rank, match in enumerate(found.matches, 1) if funds is None or match.cap <= funds]
+    if request.machines > 1:
+        needed = sum(found.matches[rank - 1].cap for rank in together)
+        affordable = together if funds is None or needed <= funds else []
     view = {
         "name": request.name,
         "image": request.spec.image,
         "slots": ask.requirements.slots,
+        "machines": request.machines,
+        "together": together,
         "max_duration_ms": ask.job.max_ms,
         "max_price": price_view(ask.limits.max_price),
         "max_total": money(request.max_total),
@@ -46,6 +53,14 @@ def plan_view(
         **name_binding_cap(describe_match(found, reasons, ask), request),
     }
     return cast("PlanView", view)
+
+
+def _together(request: JobRequest, found: Shortlist) -> list[int]:
+    """The ranks of the machines that a gang would ask for."""
+    if request.machines == 1:
+        return []
+    chosen = pick_gang(found.matches, request.machines, scattered=is_scattered(request)) or ()
+    return [rank for rank, match in enumerate(found.matches, 1) if match in chosen]
 
 
 def explain_view(

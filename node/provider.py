@@ -20,11 +20,11 @@ from market import codec, inventory
 from market.duties import Role
 from market.errors import BrokenInvariant, PeerFault, Unavailable
 from market.feasibility import RULES, Candidate, Limits
-from market.lease import OVER, Stage
-from market.records import Award, JobSpec, Lease, Offer, Refusal, RefusalReason
+from market.lease import OVER, LeaseState, Stage
+from market.records import Award, ExitReason, JobSpec, Lease, Offer, Refusal, RefusalReason
 from market.signing import Signer, Verified, spec_hash, verify
 from node import wire
-from node.grant_limits import GrantLimits
+from node.grant_limits import GIVEN_BACK_MS, GrantLimits
 from node.job_file.request import asked_twice, is_plain_path
 from node.lane_subjects import award_subject
 from node.lease_board import PREFIX, LeaseBoard, Opened, lease_id_of, load_board, open_board
@@ -150,8 +150,12 @@ class ProviderDesk:
     async def _drive(self, board: LeaseBoard) -> None:
         assert self._perform is not None
         await drive_lease(board, self._perform, self._clock, rng=self._rng)
+        state = board.state
         self._limits.ended(
-            board.requester, paid=board.state.paid > 0 or board.state.price == 0, now=self._clock.now_ms()
+            board.requester,
+            paid=state.paid > 0 or state.price == 0,
+            now=self._clock.now_ms(),
+            given_back=_was_given_back(state, board.lease.record.granted_at),
         )
         self.free_slots_of(board)
         self.boards.pop(board.lease_id, None)
@@ -290,6 +294,12 @@ def _holds_slots(board: LeaseBoard) -> bool:
     """Until its container is known to have stopped, a lease that is ending still occupies its cards."""
     state = board.state
     return state.stage in _HOLDS_SLOTS or (state.stage is Stage.ENDING and not state.finished_at)
+
+
+def _was_given_back(state: LeaseState, granted_at: int) -> bool:
+    """Whether the requester returned a lease as soon as it knew that it would not use it."""
+    cancelled = state.stage is Stage.LAPSED and state.exit_reason is ExitReason.CANCELLED
+    return cancelled and state.since - granted_at <= GIVEN_BACK_MS
 
 
 def _unwanted(spec: JobSpec, offer: Offer) -> str | None:

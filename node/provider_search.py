@@ -1,9 +1,13 @@
-"""From a queued job to a signed lease: waits in the node's line for a turn, holds auctions, and tells the owner."""
+"""From a queued job to a signed lease: waits in the node's line for a turn, holds auctions, and tells the owner.
+
+A gang waits in its leader's place. The leader is told everything; the others learn what concerns them: that they wait,
+the auction that brought the leases, and the end.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from random import Random
 from typing import Any
@@ -12,20 +16,23 @@ import trio
 from msgspec.structs import replace
 
 from market.ask import Ask, JobFacts
+from market.errors import Unavailable
 from market.explain import WhyNot, why_not
 from market.feasibility import Limits
-from market.matching import Shortlist, candidate_of, shortlist
+from market.matching import Shortlist, shortlist
 from market.records import JobSpec
 from node.active_job import Job
 from node.auction import Auctioneer, Outcome, Purchase, Purse
+from node.auction import Tell as Say
 from node.control import rfc3339
+from node.gang_auction import GangAuctioneer
 from node.grant_limits import MAX_UNFUNDED
 from node.job_file.facts import job_facts
 from node.job_file.request import JobRequest
 from node.job_journal import WAITING_FOR_OFFERS
 from node.job_outcome import describe_no_match, describe_shortage
 from node.job_queue import JobQueue
-from node.job_terms import ask_of_request, limits_of, name_binding_cap
+from node.job_terms import ask_of_request, is_scattered, limits_of, name_binding_cap
 from node.match_view import describe_match, describe_why
 from node.offer_intake import OfferIntake
 from node.ports import Clock
@@ -37,7 +44,9 @@ _TOLD_AUCTIONS = 16
 journal."""
 
 Tell = Callable[[Job, str, dict[str, Any]], Awaitable[None]]
-OpenLease = Callable[[Job, Outcome], Awaitable[None]]
+TellAll = Callable[[Sequence[Job], str, dict[str, Any]], Awaitable[None]]
+"""The same event for several jobs, which all have it after a crash, or none."""
+OpenLeases = Callable[[Sequence[tuple[Job, Outcome]]], Awaitable[None]]
 Facts = Callable[[JobRequest, JobSpec], JobFacts]
 """``facts(request, spec)``: what is known of a job; ``spec`` has its inputs packed."""
 
@@ -47,7 +56,8 @@ class ProviderSearch:
 
     Args:
         tell: adds an event to a job's history.
-        open_lease: makes a won auction durable.
+        tell_all: adds the same event to the histories of several jobs.
+        open_leases: makes what was won durable, all of it or nothing.
         funds: what could be set aside now, in units; None while that is not known.
         facts: what is known of a job that makes one machine cheaper for it than another.
         shunned: providers that are not asked for a while, because they go on refusing at their own tag.
@@ -64,7 +74,8 @@ class ProviderSearch:
         rng: Random,
         funds: Callable[[], Awaitable[int | None]],
         tell: Tell,
-        open_lease: OpenLease,
+        tell_all: TellAll,
+        open_leases: OpenLeases,
         facts: Facts = job_facts,
         shunned: Callable[[], tuple[bytes, ...]] = tuple,
         unfunded: Callable[[], Counter[bytes]] = Counter,
@@ -72,13 +83,15 @@ class ProviderSearch:
         self._shunned = shunned
         self._unfunded = unfunded
         self._auctioneer = auctioneer
+        self._gangs = GangAuctioneer(auctioneer.hall)
         self._intake = intake
         self._clock = clock
         self._purse = purse
         self.funds = funds
         self._facts = facts
         self._tell = tell
-        self._open_lease = open_lease
+        self._tell_all = tell_all
+        self._open_leases = open_leases
         self._queue = JobQueue(clock, rng)
 
     async def serve_forever(self) -> None:
@@ -92,21 +105,27 @@ class ProviderSearch:
         self._queue.book_changed()
 
     async def find(self, job: Job) -> bool:
-        """Wait until somebody signs; False when the job was cancelled or nobody did in time, which is then told."""
-        if not job.cancelled.is_set():
-            slots = job.spec.requirements.slots
+        """Wait until somebody signs, or all that a gang needs. False: it was cancelled or nobody did in time, which is
+        then told.
+
+        Args:
+            job: of a gang, the leader.
+        """
+        team = job.team
+        if job.is_wanted:
+            slots = job.spec.requirements.slots * len(team)
             with self._queue.place(job.waiting, partial(self._fitting, job), slots=slots) as job.place:
                 while await job.place.turn(self._until(job)):
-                    outcome = await self._auction(job)
-                    if outcome.lease is not None:
+                    won, why_not = await self._auction(job)
+                    if won:
                         return True
                     job.place.did_not_work_out()
-                    await self._tell_to_wait(job, outcome.why_not)
+                    await self._tell_to_wait(job, why_not)
             job.place = None
-        if job.cancelled.is_set():
-            await self._tell(job, "cancelled", {})
-        else:
+        if job.is_wanted:
             await self._no_match(job)
+        else:
+            await self._tell_all(team, "cancelled", {})
         return False
 
     def look(self, request: JobRequest, spec: JobSpec) -> tuple[Ask, Shortlist, WhyNot]:
@@ -121,21 +140,43 @@ class ProviderSearch:
 
         async def tell(kind: str, detail: dict[str, Any]) -> None:
             detail = name_binding_cap(detail, job.request) if kind == "matching" else detail
-            if job.auctions <= _TOLD_AUCTIONS:
+            heard.append((kind, detail))
+            if is_told:
                 await self._tell(job, kind, detail)
-            else:
-                held.append((kind, detail))
 
         # Asked before anybody is: an award that cannot be funded takes a provider's slot for nothing.
         job.funds = await self.funds()
-        outcome = await self._auctioneer.buy(self._purchase(job), tell)
-        if outcome.lease is not None:
+        won, why_not = await self._buy(job, tell)
+        if won:
             # Signed by the provider: from here on a node that stops must not cut us off half-way.
             with trio.CancelScope(shield=True):
-                for kind, detail in held:
-                    await self._tell(job, kind, detail)
-                await self._open_lease(job, outcome)
-        return outcome
+                await self._keep(job, won, [] if is_told else [job], heard)
+        return won, why_not
+
+    async def _buy(self, job: Job, tell: Say) -> tuple[Sequence[Outcome], WhyNot]:
+        purchase = self._purchase(job)
+        if job.gang is None:
+            outcome = await self._auctioneer.buy(purchase, tell)
+            return ([outcome] if outcome.lease is not None else []), outcome.why_not
+        # One ranking for all: what is known of the leader, of whom there is most to know, goes for the others too.
+        purchases = [replace(purchase, spec=one.spec, salt=one.salt) for one in job.team]
+        found = await self._gangs.buy(
+            purchases, tell, scattered=is_scattered(job.request), is_wanted=lambda: job.is_wanted
+        )
+        return found.won, found.why_not
+
+    async def _keep(
+        self, job: Job, won: Sequence[Outcome], late: Sequence[Job], heard: Sequence[tuple[str, dict[str, Any]]]
+    ) -> None:
+        """Make what was won durable. ``late`` and the other members of a gang were not told yet what was heard."""
+        untold = [*late, *job.team[1:]]
+        try:
+            for kind, detail in heard if untold else ():
+                await self._tell_all(untold, kind, detail)
+            await self._open_leases(list(zip(job.team, won, strict=True)))
+        except Unavailable:
+            self._gangs.give_back(won)
+            raise
 
     def _purchase(self, job: Job) -> Purchase:
         return Purchase(
@@ -168,7 +209,13 @@ class ProviderSearch:
             # A provider grants a few leases and then waits for money.
             granted = (MAX_UNFUNDED - unfunded[offer.provider]) * slots
             fitting[offer.provider, offer.machine, match.row.price] = min(free, granted)
-        return fitting
+        return fitting if self._are_enough(job, found) else {}
+
+    def _are_enough(self, job: Job, found: Shortlist) -> bool:
+        """Whether all that a gang needs could be asked for now. For a single job any offer is enough."""
+        if job.gang is None:
+            return True
+        return self._gangs.choose(found, job.gang.size, scattered=is_scattered(job.request)) is not None
 
     def _until(self, job: Job) -> float:
         return trio.current_time() + (job.deadline - self._clock.now_ms()) / 1000
@@ -178,17 +225,20 @@ class ProviderSearch:
             return
         why = name_binding_cap(describe_why(reasons.offers, reasons), job.request)
         detail = {"until": rfc3339(job.deadline), **why}
-        await self._tell(job, WAITING_FOR_OFFERS, detail)
-        job.is_told_to_wait = True
+        await self._tell_all(job.team, WAITING_FOR_OFFERS, detail)
+        for one in job.team:
+            one.is_told_to_wait = True
 
     async def _no_match(self, job: Job) -> None:
         ask, found, reasons = self.look(job.request, job.spec)
         if not found.matches:
             seen = name_binding_cap(describe_match(found, reasons, ask), job.request)
             await self._tell(job, "matching", seen)
-        cheapest = min((one.cap for one in found.matches), default=0)
-        if job.funds is not None and cheapest > job.funds:
-            await self._tell(job, "failed", describe_shortage(cheapest, job.funds))
+        machines = len(job.team)
+        caps = sorted(one.cap for one in found.matches)[:machines]
+        if job.funds is not None and len(caps) == machines and sum(caps) > job.funds:
+            await self._tell_all(job.team, "failed", describe_shortage(sum(caps), job.funds, machines=machines))
             return
         waited = max(0, self._clock.now_ms() - job.since) if job.request.wait_ms else 0
-        await self._tell(job, "failed", describe_no_match(found, reasons, waited_ms=waited))
+        said = describe_no_match(found, reasons, waited_ms=waited, machines=machines)
+        await self._tell_all(job.team, "failed", said)

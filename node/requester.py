@@ -9,30 +9,29 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 import trio
 
-from ledger.ports import Journal
+from ledger.ports import Journal, JournalEntry, NewEntry
 from market import codec
 from market.duties import Role
 from market.errors import InvalidRequest, Unavailable
 from market.lease import OVER, CancelRequested, Stage
-from node import wire
 from node.active_job import Job
 from node.auction import Auctioneer, Outcome, Purse
 from node.award_shelf import AwardShelf
 from node.control import TERMINAL_STATES
+from node.gang import Gang
 from node.job_file.facts import job_facts
 from node.job_file.request import JobRequest
 from node.job_journal import (
     CANCEL,
     LEASED,
     PREFIX,
-    SUBMITTED,
     WAITING_FOR_OFFERS,
     Submitted,
     history,
@@ -40,14 +39,14 @@ from node.job_journal import (
     state_of,
 )
 from node.job_outcome import describe_lease, describe_outcome
-from node.job_packing import pack_inputs
 from node.lease_board import PREFIX as LEASE_PREFIX
-from node.lease_board import LeaseBoard, Opened, load_board, open_board
+from node.lease_board import LeaseBoard, Opened, load_board, open_boards
 from node.lease_driver import Perform, drive_lease
 from node.offer_intake import OfferIntake
 from node.ports import Clock
 from node.provider_search import PATIENCE_MS, Facts, ProviderSearch
 from node.requester_files import RequesterFiles
+from node.submission import first_entries, prepare
 
 log = logging.getLogger(__name__)
 
@@ -107,33 +106,47 @@ class RequesterDesk:
             rng=rng,
             funds=funds,
             tell=self.tell,
-            open_lease=self._open,
+            tell_all=self.tell_all,
+            open_leases=self._open,
             facts=facts,
             shunned=shunned,
             unfunded=self._unfunded,
         )
         self._submitted = 0
+        self._gangs: list[Gang] = []
         self._nursery: trio.Nursery | None = None
         self._perform: Perform | None = None
 
     async def restore(self) -> None:
         """Read back every job that is not finished, and its lease."""
+        gangs: dict[str, Gang] = {}
         for stream in await self._journal.streams(PREFIX):
-            entries = await self._journal.read(stream)
-            job_id = stream.removeprefix(PREFIX)
-            if state_of(await history(self._journal, job_id)) in TERMINAL_STATES:
-                continue
+            entries, job_id = await self._journal.read(stream), stream.removeprefix(PREFIX)
             submitted = msgspec.json.decode(entries[0].body, type=Submitted)
+            events = await history(self._journal, job_id)
+            place = submitted.gang
+            gang = gangs.setdefault(place.gang, Gang(place.size)) if place is not None else None
+            if (state := state_of(events)) in TERMINAL_STATES:
+                if gang is not None and place is not None:
+                    gang.is_over(place.rank, events, cancelled=state == "cancelled")
+                continue
             job = self._job(job_id, submitted, since=entries[0].at_ms)
-            for entry in entries:
-                if entry.kind == LEASED:
-                    lease = msgspec.json.decode(entry.body)["lease"]
-                    self._attach(job, await load_board(self._journal, LEASE_PREFIX + lease))
-                elif entry.kind == CANCEL:
-                    job.cancel()
-                elif entry.kind == WAITING_FOR_OFFERS:
-                    job.is_told_to_wait = True
+            await self._take_up(job, entries)
             self._adopt(job)
+            if gang is not None and place is not None:
+                gang.join(job, place.rank)
+        self._gangs = [gang for gang in gangs.values() if gang.members]
+
+    async def _take_up(self, job: Job, entries: Sequence[JournalEntry]) -> None:
+        """Bring a job to where its stream says that it stood."""
+        for entry in entries:
+            if entry.kind == LEASED:
+                lease = msgspec.json.decode(entry.body)["lease"]
+                self._attach(job, await load_board(self._journal, LEASE_PREFIX + lease))
+            elif entry.kind == CANCEL:
+                job.cancel(msgspec.json.decode(entry.body).get("why", ""))
+            elif entry.kind == WAITING_FOR_OFFERS:
+                job.is_told_to_wait = True
 
     @asynccontextmanager
     async def working(self, perform: Perform) -> AsyncIterator[None]:
@@ -142,37 +155,43 @@ class RequesterDesk:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self.search.serve_forever)
+            for gang in self._gangs:
+                nursery.start_soon(gang.stand_together, self.cancel)
             for job in list(self.jobs.values()):
                 nursery.start_soon(self._run, job)
             yield
             nursery.cancel_scope.cancel()
 
     async def submit(self, request: JobRequest) -> str:
-        """Queue a job durably and start it. Returns its id.
+        """Queue a job durably and start it. Returns its id; of a gang that of the first member.
+
+        Raises:
+            InvalidRequest, Unavailable: as for :meth:`submit_all`.
+        """
+        return (await self.submit_all(request))[0]
+
+    async def submit_all(self, request: JobRequest) -> list[str]:
+        """Queue a job, or all members of a gang, durably and start it. Returns the ids by rank.
 
         Raises:
             InvalidRequest: an input cannot be read, the job is too large to travel, or too many jobs are active.
             Unavailable: the journal could not be written; nothing was queued.
         """
-        if len(self.jobs) >= MAX_ACTIVE_JOBS or self._nursery is None:
+        if len(self.jobs) + request.machines > MAX_ACTIVE_JOBS or self._nursery is None:
             raise InvalidRequest("this node has too many active jobs", code="too_many_jobs", fix="wait for one to end")
-        job_id = self._rng.randbytes(16).hex()
-        inputs = await pack_inputs(request, self._files, job_id)
-        spec = msgspec.structs.replace(request.spec, inputs=inputs)
-        if len(codec.pack_record(spec)) > wire.MAX_SPEC:
-            # Providers would call it our fault, and ban us after a few tries.
-            raise InvalidRequest(
-                "command, environment and paths of this job are too long together",
-                code="spec_too_large",
-                fix="put what is long into an input file",
-            )
-        submitted = Submitted(request=request, spec=spec, salt=self._rng.randbytes(16))
-        entry = job_entry(job_id, SUBMITTED, now := self._clock.now_ms(), {})
-        await self._journal.append([msgspec.structs.replace(entry, body=msgspec.json.encode(submitted))])
-        job = self._job(job_id, submitted, since=now)
-        self._adopt(job)
-        self._nursery.start_soon(self._run, job)
-        return job_id
+        prepared = await prepare(request, self._files, self._rng)
+        now, gang = self._clock.now_ms(), Gang(len(prepared)) if len(prepared) > 1 else None
+        await self._journal.append(first_entries(prepared, now))
+        jobs = [self._job(job_id, submitted, since=now) for job_id, submitted in prepared]
+        for rank, job in enumerate(jobs):
+            self._adopt(job)
+            if gang is not None:
+                gang.join(job, rank)
+        for job in jobs:
+            self._nursery.start_soon(self._run, job)
+        if gang is not None:
+            self._nursery.start_soon(gang.stand_together, self.cancel)
+        return [job.job_id for job in jobs]
 
     async def award_file(self, job_id: str) -> bytes:
         """What proves how a job's provider was chosen, as :func:`market.transcript.read_file` reads it.
@@ -184,13 +203,22 @@ class RequesterDesk:
             raise InvalidRequest("this node keeps no award files", code="not_found")
         return await self._shelf.get(job_id)
 
-    async def cancel(self, job: Job) -> None:
-        """Ask for the end of a job: at once in the queue, by the provider once it is leased. Safe to repeat."""
-        if not job.cancelled.is_set():
-            await self.tell(job, CANCEL, {})
-            job.cancel()
-        if job.board is not None and job.board.state.stage not in OVER:
-            await job.board.record(CancelRequested(at=self._clock.now_ms()))
+    async def cancel(self, job: Job, why: str = "") -> None:
+        """Ask for the end of a job: at once in the queue, by the provider once it is leased. Safe to repeat.
+
+        Args:
+            job: of a gang without leases, all members end with it.
+            why: told as the reason of its failure, where its owner did not wish for it.
+        """
+        together = job.team if job.board is None else [job]
+        asked = [one for one in together if not one.cancelled.is_set()]
+        if asked:
+            await self.tell_all(asked, CANCEL, {"why": why} if why else {})
+            for one in asked:
+                one.cancel(why)
+        for one in together:
+            if one.board is not None and one.board.state.stage not in OVER:
+                await one.board.record(CancelRequested(at=self._clock.now_ms()))
 
     async def fail_lease(self, board: LeaseBoard, error: InvalidRequest) -> None:
         """Remember why a lease could not go on, to be told when the job ends."""
@@ -201,6 +229,16 @@ class RequesterDesk:
         """Add an event to a job's own stream."""
         await self._journal.append([job_entry(job.job_id, kind, self._clock.now_ms(), detail)])
         job.ring()
+
+    async def tell_all(self, jobs: Sequence[Job], kind: str, detail: dict[str, Any]) -> None:
+        """Add the same event to the streams of several jobs: to all of them, or to none."""
+        if len(jobs) == 1:
+            await self.tell(jobs[0], kind, detail)
+            return
+        now = self._clock.now_ms()
+        await self._journal.append([job_entry(job.job_id, kind, now, detail) for job in jobs])
+        for job in jobs:
+            job.ring()
 
     def _job(self, job_id: str, submitted: Submitted, *, since: int) -> Job:
         wait_ms = submitted.request.wait_ms
@@ -216,6 +254,8 @@ class RequesterDesk:
     def _attach(self, job: Job, board: LeaseBoard) -> None:
         def changed(board: LeaseBoard) -> None:
             job.ring()
+            if job.gang is not None:
+                job.gang.ring()
             if board.state.stage in OVER:
                 self.search.stir()
             elif board.state.stage is Stage.FUNDED and self._nursery is not None:
@@ -248,6 +288,8 @@ class RequesterDesk:
                 pause = min(pause * 2, _LAST_DISK_PAUSE_S)
         finally:
             self.jobs.pop(job.job_id, None)
+            if job.gang is not None:
+                job.gang.leave(job)
             if job.board is not None:
                 self.boards.pop(job.board.lease_id, None)
                 self._files.forget(job.board)
@@ -255,7 +297,7 @@ class RequesterDesk:
     async def _carry_through(self, job: Job) -> bool:
         """From wherever the job stands to its end. False when the journal could not be written on the way."""
         try:
-            if job.board is None and not await self.search.find(job):
+            if job.board is None and not await self._find(job):
                 return True
             assert job.board is not None
             assert self._perform is not None
@@ -268,25 +310,46 @@ class RequesterDesk:
             return False
         return True
 
-    async def _open(self, job: Job, outcome: Outcome) -> None:
-        assert outcome.lease is not None
-        assert outcome.match is not None
-        opened = Opened(
-            role=Role.REQUESTER,
-            lease=outcome.lease.raw,
-            spec=codec.pack_record(job.spec),
-            salt=job.salt,
-            job_id=job.job_id,
-        )
-        if self._shelf is not None and outcome.file is not None:
-            self._shelf.put(job.job_id, outcome.file)
+    async def _find(self, job: Job) -> bool:
+        """Look for a provider. The leader of a gang does so for all members; their end is told by it too."""
+        gang = job.gang
+        if gang is not None and (gang.opened.is_set() or gang.lead is not job):
+            await gang.opened.wait()
+            return job.board is not None
+        found = await self.search.find(job)
+        if gang is not None:
+            gang.opened.set()
+        return found
+
+    async def _open(self, won: Sequence[tuple[Job, Outcome]]) -> None:
         now = self._clock.now_ms()
-        leased = job_entry(job.job_id, LEASED, now, describe_lease(outcome.lease, gpu=outcome.match.offer.record.gpu))
-        self._attach(job, await open_board(self._journal, opened, now=now, also=[leased]))
-        job.ring()
+        openings: list[Opened] = []
+        events: list[NewEntry] = []
+        for job, outcome in won:
+            assert outcome.lease is not None
+            assert outcome.match is not None
+            if self._shelf is not None and outcome.file is not None:
+                self._shelf.put(job.job_id, outcome.file)
+            openings.append(
+                Opened(
+                    role=Role.REQUESTER,
+                    lease=outcome.lease.raw,
+                    spec=codec.pack_record(job.spec),
+                    salt=job.salt,
+                    job_id=job.job_id,
+                )
+            )
+            leased = describe_lease(outcome.lease, gpu=outcome.match.offer.record.gpu)
+            events.append(job_entry(job.job_id, LEASED, now, leased))
+        boards = await open_boards(self._journal, openings, now=now, also=events)
+        for (job, _), board in zip(won, boards, strict=True):
+            self._attach(job, board)
+            job.ring()
 
     async def _conclude(self, job: Job, board: LeaseBoard) -> None:
         """The lease is over: say what became of the job."""
         await self._ended(job, board)
-        kind, detail = describe_outcome(board.state, job.error, cancelled=job.cancelled.is_set(), said=board.detail)
+        kind, detail = describe_outcome(
+            board.state, job.error, cancelled=job.cancelled.is_set(), because=job.because, said=board.detail
+        )
         await self.tell(job, kind, detail)

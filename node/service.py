@@ -122,7 +122,8 @@ class NodeService:
         return self._market.history(query)
 
     async def submit(self, request: Json) -> Json:
-        return {"job": await self._buying().desk.submit(JobRequest.from_json(request))}
+        jobs = await self._buying().desk.submit_all(JobRequest.from_json(request))
+        return {"job": jobs[0], "jobs": jobs} if len(jobs) > 1 else {"job": jobs[0]}
 
     async def plan(self, request: Json) -> PlanView:
         return await self._planner().plan(JobRequest.from_json(request))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
+
+import msgspec
 
 from ledger.lane import LaneSummary
 from market import money as amounts
@@ -12,7 +14,7 @@ from market.records import Offer, UsageReport
 from market.signing import Verified, verify
 from market.usage import receipt_id
 from node.control import JobView, OfferView, ReceiptView, money, price_view, rfc3339
-from node.control_shapes import LaneView
+from node.control_shapes import GangView, LaneView
 from node.job_journal import Submitted, state_of
 from node.lease_board import LeaseBoard
 
@@ -78,6 +80,7 @@ def job_view(job_id: str, submitted: Submitted, events: list[dict[str, Any]], bo
     return {
         "job": job_id,
         "name": submitted.request.name,
+        "gang": None if submitted.gang is None else cast("GangView", msgspec.to_builtins(submitted.gang)),
         "state": state,
         "image": submitted.spec.image,
         "gpu": leased["gpu"] if leased else ",".join(requirements.gpus) or "any",

@@ -54,6 +54,7 @@ _BY_CODE = {
     "unpaid": 9,
     "drained": 9,
     "provider_lost": 9,
+    "gang_incomplete": 9,
     "node_not_running": 10,
     "node_stopped": 10,
 }

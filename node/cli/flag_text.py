@@ -24,9 +24,9 @@ def price_text(nano_per_gpu_second: int) -> str:
     return f"{steps // 10_000}.{steps % 10_000:04d}/h"
 
 
-def total_text(nano_per_gpu_second: int, gpu_ms: int) -> str:
-    """The cap on the whole job at which this price is within it."""
-    return format_tokens(amount_due(nano_per_gpu_second, gpu_ms))
+def total_text(nano_per_gpu_second: int, gpu_ms: int, machines: int = 1) -> str:
+    """The cap on the whole job at which this price is within it, on each of so many machines."""
+    return format_tokens(machines * amount_due(nano_per_gpu_second, gpu_ms))
 
 
 def cores_text(milli: int) -> str:

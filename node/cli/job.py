@@ -35,6 +35,7 @@ max_duration: 10m                          # price times this is set aside; what
 strategy: lowest_cost                      # best_performance · balanced · high_availability · custom with weights
 # weights: {{cost: 60, speed: 20, reliability: 15, latency: 5}}
 # expected_duration: 5m@A100               # quicker machines then cost less time; also image_size and waiting_cost
+# machines: 3                              # on so many machines of different owners at once, all or none
 # quotes: true                             # ask the best for a lower price first
 # wait: 10m                                # queue when nothing fits
 # providers:

@@ -75,8 +75,19 @@ def cancel(jobs: tuple[str, ...]) -> None:
         session.emit(views)
         return
     for view in views:
-        over = view.get("state") in _OVER
-        print(f"{short(view.get('job'))}  {'is already ' + safe(view.get('state')) if over else 'is being stopped'}")
+        print(f"{short(view.get('job'))}  {_stopped(view)}")
+
+
+def _stopped(view: dict[str, Any]) -> str:
+    """What became of a wish to stop a job."""
+    if view.get("state") in _OVER:
+        return f"is already {safe(view.get('state'))}"
+    gang = view.get("gang")
+    if not gang:
+        return "is being stopped"
+    if view.get("started_at"):
+        return f"is being stopped; the other {gang['size'] - 1} of its gang go on"
+    return f"is being stopped, and with it all {gang['size']} of its gang: none begins without the others"
 
 
 def _state(job: dict[str, Any]) -> str:
@@ -126,6 +137,8 @@ def _is_known_to_be_there(event: dict[str, Any], view: dict[str, Any]) -> bool:
 
 def _plain(value: Any) -> str:
     if isinstance(value, dict):
+        if "rank" in value:
+            return f"{value['rank']} of {value.get('size')} (from 0), {safe(value.get('gang'))}"
         if "amount" in value:
             return f"{amount(value)} tokens"
         if "hourly" in value:

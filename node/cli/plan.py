@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
+from market.money import format_tokens
 from node.cli import failures
-from node.cli.amounts import amount, price
+from node.cli.amounts import amount, price, units
 from node.cli.auction_lines import (
     Propose,
     candidate_lines,
@@ -58,7 +59,7 @@ def plan(target: str, command: tuple[str, ...], *, file: str | None, **flags: An
         print("\n".join(plan_lines(view, partial(typed.proposal, request))))
         if view.get("chosen"):
             session.say(f"  next: {safe(typed.line())}")
-    if not view.get("matches"):
+    if not view.get("matches") or _are_too_few(view):
         return failures.exit_code("no_match")
     return 0 if view.get("chosen") else failures.exit_code("insufficient_funds")
 
@@ -71,28 +72,55 @@ def plan_lines(view: dict[str, Any], propose: Propose | None = None) -> list[str
         counts_line(view),
         *candidate_lines(view, 16),
     ]
-    best = next((one for one in view.get("candidates", []) if one.get("rank") == (view.get("chosen") or 1)), None)
-    if best is not None:
-        who = f"{short(best.get('provider'))}/{safe(best.get('machine'))}"
-        if view.get("chosen"):
-            lines += ["", f"#{best['rank']} {who} would be asked first:"]
-        else:
-            lines += ["", f"the wallet holds too little for any of them; #{best['rank']} {who}:"]
-        lines += [f"  {line}" for line in cost_lines(best)] + [f"  {limits_line(best)}"]
+    lines += _gang_lines(view) if _is_gang(view) else _best_lines(view)
     if rules := rule_lines(view):
         lines += ["", *rules]
     return lines + closest_lines(view, propose, command=not view.get("matches"))
+
+
+def _best_lines(view: dict[str, Any]) -> list[str]:
+    best = next((one for one in view.get("candidates", []) if one.get("rank") == (view.get("chosen") or 1)), None)
+    if best is None:
+        return []
+    who = f"{short(best.get('provider'))}/{safe(best.get('machine'))}"
+    if view.get("chosen"):
+        lines = ["", f"#{best['rank']} {who} would be asked first:"]
+    else:
+        lines = ["", f"the wallet holds too little for any of them; #{best['rank']} {who}:"]
+    return [*lines, *(f"  {line}" for line in cost_lines(best)), f"  {limits_line(best)}"]
+
+
+def _gang_lines(view: dict[str, Any]) -> list[str]:
+    """What a job on several machines would ask for."""
+    machines, together = view["machines"], view.get("together") or []
+    if _are_too_few(view):
+        return ["", f"there are not {machines} machines of different owners that may work together"]
+    chosen = [one for one in view.get("candidates", []) if one.get("rank") in together]
+    cap = format_tokens(sum(units(one.get("cap")) for one in chosen))
+    ranks = ", ".join(f"#{rank}" for rank in together)
+    if not view.get("chosen"):
+        return ["", f"the wallet holds too little for {ranks} together: {cap} tokens would be set aside"]
+    return ["", f"{ranks} would be asked, all or none: {cap} tokens are set aside"]
+
+
+def _is_gang(view: dict[str, Any]) -> bool:
+    return int(view.get("machines") or 1) > 1
+
+
+def _are_too_few(view: dict[str, Any]) -> bool:
+    return _is_gang(view) and not view.get("together")
 
 
 def _head(view: dict[str, Any]) -> list[str]:
     slots, longest = int(view.get("slots") or 1), format_duration(int(view.get("max_duration_ms") or 0))
     runs, expected = int(view.get("earlier_runs") or 0), view.get("expected_ms")
     reckoned = f"expected to take {format_duration(expected)} on an A100" if expected else "reckoned with all of it"
+    each = f" on each of {view['machines']} machines" if _is_gang(view) else ""
     learned = f", as in {runs} earlier run{'s' if runs != 1 else ''}" if runs and expected else ""
     funds = f"; the wallet can set aside {amount(view['funds'])}" if view.get("funds") else ""
     caps = f"{price(view.get('max_price'))} for each slot, {amount(view.get('max_total'))} tokens in all"
     return [
-        f"{safe(view.get('name'))}: {safe(view.get('image'))}, {slots} slot{'s' if slots != 1 else ''}",
+        f"{safe(view.get('name'))}: {safe(view.get('image'))}, {slots} slot{'s' if slots != 1 else ''}{each}",
         f"  runs at most {longest}, {reckoned}{learned}",
         f"  pays at most {caps}{funds}",
     ]

@@ -10,12 +10,14 @@ import click
 from node.cli.follow import follow_job, job_exit_code
 from node.cli.job_options import job_options
 from node.cli.node_access import connect
-from node.cli.options import Command, current_session
-from node.cli.terminal import short
+from node.cli.options import Command, Session, current_session
+from node.cli.terminal import safe, short
 from node.cli.typed_job import TypedJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from node.cli.client import NodeClient
 
 
 def _job_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,7 +38,7 @@ def run(image: str, command: tuple[str, ...], *, file: str | None, detach: bool,
     IMAGE is cfab-job-base:local on a market of your own (every 'cfab demo' builds it), elsewhere name@sha256:…: a
     provider pulls by digest only, and runs a tag only where that image already is. Returns the program's own exit
     code, 125 when no machine could be had, paid or kept, and 1 when outputs could not be written. Ctrl-C leaves the
-    job running and says how to come back.
+    job running and says how to come back. With --machines the first machine is watched and its code returned.
 
     \b
     cfab run -g 24GB+ -t 30m --max-price 0.40/h cfab-job-base:local -- python3 -c 'print("hello")'
@@ -67,19 +69,45 @@ def _others(**switches: bool) -> tuple[str, ...]:
 def _submit(typed: TypedJob, *, detach: bool, ticks: bool, mirror: bool) -> int:
     session, request = current_session(), typed.request()
     client = connect(session)
-    job = str(client.post("jobs", body=request.to_json())["job"])
+    answer: dict[str, Any] = client.post("jobs", body=request.to_json())
+    job, gang = str(answer["job"]), [str(one) for one in answer.get("jobs", ())]
     if detach:
         if session.as_json:
-            session.emit({"job": job})
+            session.emit({"job": job, "jobs": gang} if gang else {"job": job})
         else:
-            print(job)
-            session.say(f"queued · 'cfab logs -f {short(job)}' follows it")
+            print("\n".join(gang or [job]))
+            session.say(f"queued · 'cfab logs -f {short(job)}' follows {'the first' if gang else 'it'}")
         return 0
     if not session.as_json:
-        session.say(f"job {short(job)} · Ctrl-C detaches, 'cfab cancel {short(job)}' stops")
+        for line in _beginning(job, gang):
+            session.say(line)
     final = follow_job(client, job, session, ticks=ticks, propose=partial(typed.proposal, request))
     if not session.as_json and final.get("incomplete"):
         session.say("! outputs are not all where they were wanted; the lines marked '!' above say why")
     if not session.as_json and final.get("code") != "no_match":
         session.say(f"  next: cfab receipts {short(job)}")
-    return job_exit_code(final, mirror=mirror)
+    return _of_the_others(client, gang[1:], session, mirror=mirror) or job_exit_code(final, mirror=mirror)
+
+
+def _beginning(job: str, gang: list[str]) -> list[str]:
+    """What is said of a job that is about to be followed."""
+    if not gang:
+        return [f"job {short(job)} · Ctrl-C detaches, 'cfab cancel {short(job)}' stops"]
+    ids = " ".join(map(short, gang))
+    return [
+        f"jobs {ids} · {len(gang)} machines, all or none",
+        f"following {short(job)} · Ctrl-C detaches, 'cfab cancel {ids}' stops all",
+    ]
+
+
+def _of_the_others(client: NodeClient, others: list[str], session: Session, *, mirror: bool) -> int:
+    """The exit code for a gang of which one never began, 0 when all did: nobody should take the rest for the whole."""
+    for job in others:
+        view: dict[str, Any] = client.get("jobs", job)
+        error = view.get("error")
+        if error and not view.get("started_at"):
+            if not session.as_json:
+                session.say(f"! {short(job)} ({safe(view.get('name'))}) never began: {safe(error.get('message'))}")
+            final = {"type": "failed", "code": error.get("code")}
+            return job_exit_code(final, mirror=mirror)
+    return 0

@@ -46,10 +46,11 @@ class Stopped(TypedDict):
     stopped: bool
 
 
-class SubmittedJob(TypedDict):
-    """With ``--detach``."""
+class SubmittedJob(TypedDict, total=False):
+    """With ``--detach``. ``jobs`` is there for a job on several machines only: its members by rank, ``job`` first."""
 
     job: str
+    jobs: list[str]
 
 
 class LogLine(TypedDict):

@@ -65,7 +65,7 @@ def loosened(request: JobRequest, changes: Sequence[Change]) -> JobRequest:
     request = replace(request, spec=replace(request.spec, requirements=needs))
     if not price:
         return request
-    total = max(request.max_total, amount_due(price, _gpu_ms(request)))
+    total = max(request.max_total, request.machines * amount_due(price, _gpu_ms(request)))
     return replace(request, max_price=max(request.max_price, price), max_total=total)
 
 
@@ -92,7 +92,7 @@ def flags_for(request: JobRequest, wanted: JobRequest) -> Iterator[Flags]:
         return
     needed = _affordable(wanted)
     price = {"max_price": flag_text.price_text(needed)}
-    total = {"max_total": flag_text.total_text(needed, _gpu_ms(wanted))}
+    total = {"max_total": flag_text.total_text(needed, _gpu_ms(wanted), wanted.machines)}
     for money in (price, total, {**price, **total}):
         yield {**flags, **money}
 
@@ -180,7 +180,7 @@ def _provider_flags(request: JobRequest, wanted: JobRequest) -> Flags:
 
 def _affordable(request: JobRequest) -> int:
     """The highest price at which the job stays within both of its caps, as the node counts it."""
-    return min(request.max_price, request.max_total * NANO_MS_PER_UNIT // _gpu_ms(request))
+    return min(request.max_price, request.max_total // request.machines * NANO_MS_PER_UNIT // _gpu_ms(request))
 
 
 def _gpu_ms(request: JobRequest) -> int:

@@ -45,7 +45,8 @@ def build_request(report: Report, *, default_name: str, folder: Path) -> JobRequ
         return None
     values = report.values
     gpu: GpuAsk = values.get("resources.gpu", GpuAsk())
-    price, total = _limits(values, gpu.count)
+    machines = values.get("machines", 1)
+    price, total = _limits(values, gpu.count, machines)
     request = JobRequest(
         name=values.get("name") or _name(default_name or values["image"]),
         spec=_spec(values, gpu, tuple(item.source for item in outputs)),
@@ -54,6 +55,7 @@ def build_request(report: Report, *, default_name: str, folder: Path) -> JobRequ
         strategy=values.get("strategy", "lowest_cost"),
         weights=values.get(SHORT_FORM, values.get("weights", ())),
         wait_ms=values.get("wait", 0),
+        machines=machines,
         inputs=inputs,
         outputs=outputs,
         allow=values.get("providers.allow", ()),
@@ -114,14 +116,15 @@ def _spec(values: dict[str, Any], gpu: GpuAsk, outputs: tuple[str, ...]) -> JobS
     )
 
 
-def _limits(values: dict[str, Any], slots: int) -> tuple[int, int]:
+def _limits(values: dict[str, Any], slots: int, machines: int) -> tuple[int, int]:
     """The price cap and the cost cap; the one that is not given follows from the other and the longest duration."""
     gpu_ms = values["max_duration"] * slots
     price, total = values.get("max_price"), values.get("max_total")
     if price is None:
         assert total is not None
-        price = total * _NANO_MS_PER_UNIT // gpu_ms
-    return price, min(total, amount_due(price, gpu_ms)) if total is not None else amount_due(price, gpu_ms)
+        price = total // machines * _NANO_MS_PER_UNIT // gpu_ms
+    most = machines * amount_due(price, gpu_ms)
+    return price, min(total, most) if total is not None else most
 
 
 def _inputs(report: Report, folder: Path) -> tuple[LocalInput, ...]:

@@ -28,6 +28,7 @@ def find_contradictions(report: Report) -> None:
     _check_places(report)
     _check_keys(report)
     _check_notice(report)
+    _check_gang(report)
     _check_weights(report)
     _check_duration(report)
     _check_budget(report)
@@ -112,6 +113,13 @@ def _check_notice(report: Report) -> None:
         _clash(report, "providers.min_notice", "providers.interruptible", message, fix)
 
 
+def _check_gang(report: Report) -> None:
+    values = report.values
+    if values.get("quotes") and values.get("machines", 1) > 1:
+        message = "quotes are asked for, and several machines: a quote is for one"
+        _clash(report, "quotes", "machines", message, "leave quotes out, or submit the machines one by one")
+
+
 def _check_weights(report: Report) -> None:
     values = report.values
     strategy = values.get("strategy")
@@ -144,7 +152,7 @@ def _check_budget(report: Report) -> None:
     gpu = values.get("resources.gpu")
     if {"max_price", "max_total"} <= values.keys() and values["max_price"] > 0:
         # Less than a second's worth of work is a slip of a decimal, not a budget.
-        slots = gpu.count if gpu else 1
-        if affordable_ms(values["max_price"], values["max_total"]) < 1000 * slots:
+        slots, each = gpu.count if gpu else 1, values["max_total"] // values.get("machines", 1)
+        if affordable_ms(values["max_price"], each) < 1000 * slots:
             message = "max_total does not pay for one second at max_price"
             _clash(report, "max_total", "max_price", message, "raise max_total, or lower max_price")

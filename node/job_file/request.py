@@ -15,12 +15,17 @@ import msgspec
 from msgspec import Meta, Struct
 
 from market.errors import InvalidRequest
+from market.gang import MAX_MACHINES
 from market.money import MAX_PRICE
 from market.records import Count, JobSpec
 from market.speeds import REFERENCE
 from market.strategies import CUSTOM, weights_of
 
 MAX_WAIT_MS = 31 * 86_400_000
+MAX_NAME = 63
+GANG_RANK, GANG_SIZE = "CFAB_GANG_RANK", "CFAB_GANG_SIZE"
+"""What a member of a gang finds in its environment: its place, from 0, and how many there are."""
+_MAX_ENV = 256
 HexKey = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 LocalPath = Annotated[str, Meta(min_length=2, max_length=4096, pattern="^/")]
 ContainerPath = Annotated[str, Meta(min_length=2, max_length=512, pattern="^/")]
@@ -61,6 +66,7 @@ class JobRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         image_mib: what a provider without the image must fetch; 0 when not known.
         waiting: what a second of waiting for bytes is worth, in nanotokens; None: the going price of a slot.
         quotes: ask the best for a price below their tag before one is chosen.
+        machines: on how many machines of different owners it runs, all or none; the spec is of one, the total of all.
     """
 
     name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$")]
@@ -80,6 +86,7 @@ class JobRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     image_mib: Count = 0
     waiting: Annotated[int, Meta(ge=0, le=MAX_PRICE)] | None = None
     quotes: bool = False
+    machines: Annotated[int, Meta(ge=1, le=MAX_MACHINES)] = 1
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the local API."""
@@ -122,6 +129,17 @@ class JobRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 code="invalid_request",
                 fix="name the outer folder alone",
             )
+        if self.machines > 1:
+            self._check_gang()
+
+    def _check_gang(self) -> None:
+        if self.quotes:
+            raise InvalidRequest("a job on several machines cannot ask for quotes", code="invalid_request")
+        ours = {GANG_RANK, GANG_SIZE}
+        if taken := sorted(ours & self.spec.env.keys()):
+            raise InvalidRequest(f"'{taken[0]}' is set for every member of a gang", code="reserved_variable")
+        if len(self.spec.env) + len(ours) > _MAX_ENV:
+            raise InvalidRequest(f"a gang has room for {_MAX_ENV - len(ours)} variables", code="invalid_request")
 
 
 def is_plain_path(path: str) -> bool:

@@ -137,6 +137,15 @@ KEYS: dict[str, Key | Section] = {
         about="Of `strategy: custom`: whole numbers from 0 to 1000; what is left out is 0.",
     ),
     "wait": Key("duration", "10m", "--wait", about="How long to queue when no offer fits. Default: a few seconds."),
+    "machines": Key(
+        "machines",
+        "3",
+        "--machines",
+        about="Run it on so many machines of different owners at once, all or none; each gets what `resources` say, and"
+        " `max_total` is for all. Each knows its place by `CFAB_GANG_RANK` (from 0) and `CFAB_GANG_SIZE`, and its"
+        " outputs go to a folder named by its rank. With `strategy: high_availability` no two are in one region or"
+        " network. Default 1, at most 16.",
+    ),
     "quotes": Key(
         "bool",
         "true",

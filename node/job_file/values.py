@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from market.errors import InvalidRequest
+from market.gang import MAX_MACHINES
 from market.money import parse_hourly_price, parse_tokens
 from node.job_file.gpu import parse_gpu
 from node.job_file.pace import parse_pace
@@ -72,6 +73,13 @@ def read_duration(text: str) -> int:
     if not MIN_DURATION_MS <= ms <= MAX_DURATION_MS:
         raise _wrong(f"'{text}' is out of range", "from 1s to 31d")
     return ms
+
+
+def read_machines(text: str) -> int:
+    number = int(text) if re.fullmatch(r"[0-9]{1,3}", text, re.ASCII) else 0
+    if not 1 <= number <= MAX_MACHINES:
+        raise _wrong(f"'{text}' is not a number of machines", f"a whole number from 1 to {MAX_MACHINES}")
+    return number
 
 
 def read_price(text: str) -> int:
@@ -210,6 +218,7 @@ SCALAR_READERS: dict[str, Callable[[str], Any]] = {
     "network": read_network,
     "bool": read_bool,
     "price": read_price,
+    "machines": read_machines,
     "duration": read_duration,
     "money": read_money,
     "fraction": read_fraction,

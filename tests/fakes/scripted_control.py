@@ -158,6 +158,7 @@ class ScriptedControl:
     Attributes:
         events: what every submitted job goes through; :data:`HOLD` entries wait for :meth:`release`.
         output: the job's output in pieces; :data:`HOLD` likewise.
+        others: members of a gang beside the first: what is shown of each.
         fail: method name → error raised by it.
         submitted: requests as received; ``planned``: those that were only asked about.
         plan_answer, explanation: what those who ask are told.
@@ -168,6 +169,7 @@ class ScriptedControl:
     def __init__(self, events: list[Any] | None = None, output: list[Any] | None = None) -> None:
         self.events = success() if events is None else events
         self.output: list[Any] = [b"epoch 1\n", b"epoch 2\n"] if output is None else output
+        self.others: dict[str, Any] = {}
         self.fail: dict[str, Exception] = {}
         self.submitted: list[JobRequest] = []
         self.planned: list[JobRequest] = []
@@ -217,7 +219,7 @@ class ScriptedControl:
     async def submit(self, request: Json) -> Json:
         self._try("submit")
         self.submitted.append(JobRequest.from_json(request))
-        return {"job": JOB}
+        return {"job": JOB, "jobs": [JOB, *self.others]} if self.others else {"job": JOB}
 
     async def plan(self, request: Json) -> PlanView:
         self._try("plan")
@@ -238,14 +240,15 @@ class ScriptedControl:
 
     async def job(self, job: str) -> JobView:
         self._try("job")
-        if job != JOB:
+        if job not in (JOB, *self.others):
             raise InvalidRequest(f"there is no job '{job}'", code="not_found")
-        return {
-            "job": JOB, "name": "digits", "state": "running", "image": "python:3.12", "gpu": "RTX4090",
+        plain: JobView = {
+            "job": JOB, "name": "digits", "gang": None, "state": "running", "image": "python:3.12", "gpu": "RTX4090",
             "provider": PROVIDER, "lease": LEASE, "price": price_view(83_334), "submitted_at": rfc3339(T0),
             "started_at": None, "finished_at": None, "exit_code": None, "exit_reason": None, "spent": money(84),
             "cap": money(50_000), "error": None, "receipt": None, "outputs": [],
         }  # fmt: skip
+        return {**plain, **self.others.get(job, {}), "job": job}
 
     async def job_events(self, job: str, *, after: int = 0) -> AsyncIterator[Json]:
         async for sequence, event in self._play(self.events):

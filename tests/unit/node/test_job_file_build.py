@@ -302,3 +302,37 @@ def test_request_survives_its_own_json() -> None:
 def test_request_of_another_program_is_checked_again(change: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest):
         JobRequest.from_json({**load(GOOD).to_json(), **change})
+
+
+def test_what_a_gang_may_cost_is_for_all_of_it() -> None:
+    single, gang = load(GOOD), load(GOOD + "machines: 3\n")
+    assert (single.machines, gang.machines) == (1, 3)
+    assert (gang.max_price, gang.max_total) == (single.max_price, 3 * single.max_total)
+    by_total = load(GOOD.replace("max_price: 1/h", "max_total: 6") + "machines: 3\n")
+    assert (by_total.max_price, by_total.max_total) == (33_333_333, 6_000_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "place"),
+    [
+        ("machines: 0\n", "invalid_value", "machines"),
+        ("machines: 17\n", "invalid_value", "machines"),
+        ("machines: two\n", "invalid_value", "machines"),
+        ("machines: 2\nquotes: true\n", "contradiction", "quotes"),
+        ("machines: 3\nenv: {CFAB_GANG_RANK: 0}\n", "reserved_variable", ""),
+        ("machines: 10\nmax_total: 0.001\n", "contradiction", "max_total"),
+    ],
+)
+def test_a_gang_that_makes_no_sense_is_refused(text: str, code: str, place: str) -> None:
+    with pytest.raises(InvalidJob) as refused:
+        load(GOOD + text)
+    assert [(one.code, one.path) for one in refused.value.problems] == [(code, place)]
+
+
+def test_a_gang_has_room_for_its_own_variables() -> None:
+    def with_variables(count: int) -> JobRequest:
+        return load(GOOD + "machines: 2\nenv: {" + ", ".join(f"V{n}: x" for n in range(count)) + "}\n")
+
+    assert len(with_variables(254).spec.env) == 254
+    with pytest.raises(InvalidJob):
+        with_variables(255)

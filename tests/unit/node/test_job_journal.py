@@ -24,7 +24,7 @@ from market.lease import (
 from market.records import ExitReason, JobSpec, Requirements
 from node.control import JOB_EVENTS, JOB_STATES
 from node.job_file.request import JobRequest
-from node.job_journal import LEASED, SUBMITTED, describe, history, job_entry, state_of
+from node.job_journal import LEASED, SUBMITTED, Submitted, describe, history, job_entry, state_of
 from node.job_terms import total_limit_price
 from node.lease_board import LeaseBoard
 from tests.fakes.desks import a_board
@@ -154,3 +154,13 @@ def test_the_total_limits_the_price(max_price: int, max_total: int, expected: in
     request = JobRequest(name="job", spec=spec, max_price=max_price, max_total=max_total)
     assert total_limit_price(request) == expected
     assert money.amount_due(expected, 600_000) <= max_total
+
+
+def test_a_job_that_was_submitted_before_there_were_gangs_is_read():
+    request = JobRequest(name="j", spec=JobSpec(image="a", command=(), max_duration_ms=1_000), max_price=1, max_total=1)
+    plain = msgspec.to_builtins(Submitted(request=request, spec=request.spec, salt=bytes(16)))
+    for later in ("quotes", "machines"):
+        del plain["request"][later]
+    del plain["gang"]
+    found = msgspec.json.decode(msgspec.json.encode(plain), type=Submitted)
+    assert (found.gang, found.request) == (None, request)

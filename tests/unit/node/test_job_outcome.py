@@ -12,7 +12,7 @@ from market.errors import InvalidRequest
 from market.lease import LeaseState, Stage
 from market.records import ExitReason
 from node.control import TERMINAL_STATES
-from node.job_outcome import describe_lease, describe_outcome
+from node.job_outcome import describe_lease, describe_outcome, describe_shortage
 from tests.fakes.samples import BUYER, NOW, SELLER, TERMS, a_lease, an_award
 
 
@@ -87,3 +87,21 @@ def test_a_lease_is_told_with_what_it_can_cost_and_what_can_be_lost():
     assert detail["gpu"] == "H100"
     assert detail["cap"]["units"] == money.amount_due(100_000, 2 * 600_000)
     assert detail["exposure"]["units"] == money.amount_due(100_000, 2 * (TERMS.tick_ms + TERMS.grace_ms))
+
+
+@pytest.mark.parametrize("end", [ended(ExitReason.CANCELLED), ended(None, stage=Stage.LAPSED)])
+def test_who_was_ended_because_of_another_of_its_gang_failed_and_may_be_tried_again(end: LeaseState):
+    kind, detail = describe_outcome(end, None, cancelled=True, because="gang member 2 could not start")
+    assert (kind, detail["code"], detail["message"]) == ("failed", "gang_incomplete", "gang member 2 could not start")
+    assert detail["retryable"]
+
+
+def test_who_had_ended_by_himself_keeps_his_own_end():
+    because = "gang member 2 could not start"
+    assert describe_outcome(ended(ExitReason.OK, 0), None, cancelled=True, because=because)[0] == "succeeded"
+    assert describe_outcome(ended(ExitReason.OOM, 137), None, cancelled=True, because=because)[1]["code"] == "oom"
+
+
+def test_a_shortage_says_for_how_many_machines_it_is():
+    assert "on 3 machines" in describe_shortage(2, 1, machines=3)["message"]
+    assert "machines" not in describe_shortage(2, 1)["message"]

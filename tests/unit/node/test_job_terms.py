@@ -13,6 +13,7 @@ from market.errors import InvalidRequest
 from market.records import InputFile, JobSpec, Requirements
 from market.strategies import STRATEGIES
 from node.auction import Purse
+from node.gang import members_of
 from node.job_file.facts import job_facts
 from node.job_file.request import JobRequest
 from node.job_terms import ask_of_request, limits_of, name_binding_cap, total_limit_price
@@ -84,3 +85,18 @@ def test_a_total_is_named_for_as_many_cards_as_are_proposed():
     request = a_request(spec=replace(SPEC, requirements=Requirements(slots=4)), max_total=1)
     seen = {"closest": [], "suggestions": [{"changes": price_change(100_000, fewer)}]}
     assert name_binding_cap(seen, request)["suggestions"][0]["changes"][0]["value"] == 60_000
+
+
+@pytest.mark.parametrize("total", [0, 1, 2, 299_999, 300_000, 300_001])
+def test_the_machines_of_a_gang_together_stay_within_the_total(total: int):
+    request = a_request(max_total=total, machines=3)
+    price = total_limit_price(request)
+    assert 3 * money.amount_due(price, request.spec.max_duration_ms * request.spec.requirements.slots) <= total
+    assert [total_limit_price(member) for member in members_of(request)] == [price] * 3
+
+
+def test_a_total_that_is_named_is_enough_for_a_gang():
+    request = a_request(max_total=1, machines=3)
+    seen = {"closest": [{"rule": "price", "field": "max_price", "value": 100_000}]}
+    (change,) = name_binding_cap(seen, request)["closest"]
+    assert total_limit_price(replace(request, max_total=change["value"])) >= 100_000

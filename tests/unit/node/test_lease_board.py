@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
 import pytest
 import trio
+import trio.testing
 
+from ledger.ports import JournalEntry, NewEntry
+from market import codec
 from market.duties import Role
 from market.errors import BrokenInvariant, PeerFault, Unavailable
 from market.lease import CancelRequested, ContainerStarted, DeadlinePassed, LaneFunded, Stage
 from market.signing import Signer
 from market.usage import write_report
-from node.lease_board import LeaseBoard, Opened, PaidReport, decode_fact, lease_id_of, load_board, payment_fact
+from node.lease_board import (
+    LeaseBoard,
+    Opened,
+    PaidReport,
+    decode_fact,
+    lease_id_of,
+    load_board,
+    open_boards,
+    payment_fact,
+)
 from tests.fakes.desks import a_board
 from tests.fakes.memory_journal import MemoryJournal
 from tests.fakes.samples import BUYER, NOW, SALT, SELLER, a_signer
@@ -176,3 +192,38 @@ async def test_a_lease_nobody_signed_opens_no_board():
     opened = Opened(role=Role.PROVIDER, lease=b"junk", spec=b"", salt=SALT)
     with pytest.raises(PeerFault):
         LeaseBoard(MemoryJournal(), opened, opened_at=NOW)
+
+
+class SlowDisk(MemoryJournal):
+    """What is appended is on its way for ever."""
+
+    async def append(self, entries: Sequence[NewEntry], *args: Any, **options: Any) -> list[JournalEntry]:
+        self._in_flight.append((tuple(entries), None))
+        await trio.sleep_forever()
+
+
+@pytest.mark.parametrize("reached_the_disk", [True, False])
+async def test_leases_that_begin_together_are_all_there_after_a_crash_or_none(reached_the_disk: bool):
+    boards = [await a_board(MemoryJournal(), Role.REQUESTER, bid_id=bytes([number]) * 16) for number in range(3)]
+    openings = [
+        Opened(role=Role.REQUESTER, lease=board.lease.raw, spec=codec.pack_record(board.spec)) for board in boards
+    ]
+    journal, also = SlowDisk(), NewEntry(stream="job/x", kind="leased", at_ms=NOW, body=b"{}")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(open_boards, journal, openings, now=NOW, also=[also]))
+        await trio.testing.wait_all_tasks_blocked()
+        survivor = journal.crash(keep_in_flight=reached_the_disk)
+        nursery.cancel_scope.cancel()
+    found = await survivor.streams("lease/")
+    assert (len(found), len(await survivor.read("job/x"))) == ((3, 1) if reached_the_disk else (0, 0))
+    for stream in found:
+        assert (await load_board(survivor, stream)).state.stage is Stage.GRANTED
+
+
+async def test_when_leases_cannot_be_written_none_begins():
+    board, journal = await a_board(MemoryJournal()), MemoryJournal()
+    journal.full = True
+    opened = Opened(role=Role.REQUESTER, lease=board.lease.raw, spec=codec.pack_record(board.spec))
+    with pytest.raises(Unavailable):
+        await open_boards(journal, [opened], now=NOW)
+    assert await journal.streams("") == []

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from msgspec.structs import replace
+
+from market.explain import why_not
+from market.matching import shortlist
+from market.offer_book import OfferBook
 from node.control import money, price_view, rfc3339
 from node.job_file.request import JobRequest
-from node.plan_view import explain_view
-from tests.fakes.samples import NOW, SPEC
+from node.plan_view import explain_view, plan_view
+from tests.fakes.samples import NOW, SPEC, a_signer, an_ask, offered_by
 
 REQUEST = JobRequest(name="job", spec=SPEC, max_price=1, max_total=1)
 
@@ -87,3 +93,26 @@ def test_until_when_a_job_waits_is_told_only_while_it_does():
     assert told(waiting)["waits_until"] == waiting["until"]
     assert told(waiting, MATCHING, leased(1))["waits_until"] is None
     assert told(waiting, {"type": "cancelled"})["waits_until"] is None
+
+
+@pytest.mark.parametrize(
+    ("strategy", "machines", "funds", "together", "chosen"),
+    [
+        ("lowest_cost", 1, None, [], 1),
+        ("lowest_cost", 2, None, [1, 2], 1),
+        ("high_availability", 2, None, [1, 3], 1),
+        ("high_availability", 3, None, [], None),
+        ("lowest_cost", 2, 1, [1, 2], None),
+    ],
+)
+def test_a_plan_for_several_machines_names_those_that_go_together(
+    strategy: str, machines: int, funds: int | None, together: list[int], chosen: int | None
+):
+    book = OfferBook(max_skew_ms=60_000)
+    for number, region in enumerate(("eu", "eu", "us")):
+        book.take(offered_by(a_signer(f"p{number}"), price=100 + number, region=region), NOW)
+    ask = an_ask()
+    found = shortlist(book, ask, now=NOW)
+    request = replace(REQUEST, strategy=strategy, machines=machines)
+    view = plan_view(request, ask, found, why_not(book, ask, NOW), funds=funds)
+    assert (view["machines"], view["together"], view["chosen"]) == (machines, together, chosen)
