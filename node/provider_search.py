@@ -30,6 +30,7 @@ from node.grant_limits import MAX_UNFUNDED
 from node.job_file.facts import job_facts
 from node.job_file.request import JobRequest
 from node.job_journal import WAITING_FOR_OFFERS
+from node.job_leases import Won
 from node.job_outcome import describe_no_match, describe_shortage
 from node.job_queue import JobQueue
 from node.job_terms import ask_of_request, is_scattered, limits_of, name_binding_cap
@@ -46,7 +47,7 @@ journal."""
 Tell = Callable[[Job, str, dict[str, Any]], Awaitable[None]]
 TellAll = Callable[[Sequence[Job], str, dict[str, Any]], Awaitable[None]]
 """The same event for several jobs, which all have it after a crash, or none."""
-OpenLeases = Callable[[Sequence[tuple[Job, Outcome]]], Awaitable[None]]
+OpenLeases = Callable[[Won], Awaitable[None]]
 Facts = Callable[[JobRequest, JobSpec], JobFacts]
 """``facts(request, spec)``: what is known of a job; ``spec`` has its inputs packed."""
 

@@ -16,13 +16,11 @@ from typing import Any
 import msgspec
 import trio
 
-from ledger.ports import Journal, JournalEntry, NewEntry
-from market import codec
-from market.duties import Role
+from ledger.ports import Journal, JournalEntry
 from market.errors import InvalidRequest, Unavailable
 from market.lease import OVER, CancelRequested, Stage
 from node.active_job import Job
-from node.auction import Auctioneer, Outcome, Purse
+from node.auction import Auctioneer, Purse
 from node.award_shelf import AwardShelf
 from node.control import TERMINAL_STATES
 from node.gang import Gang
@@ -38,9 +36,10 @@ from node.job_journal import (
     job_entry,
     state_of,
 )
-from node.job_outcome import describe_lease, describe_outcome
+from node.job_leases import Won, open_leases
+from node.job_outcome import describe_outcome
 from node.lease_board import PREFIX as LEASE_PREFIX
-from node.lease_board import LeaseBoard, Opened, load_board, open_boards
+from node.lease_board import LeaseBoard, load_board
 from node.lease_driver import Perform, drive_lease
 from node.offer_intake import OfferIntake
 from node.ports import Clock
@@ -90,8 +89,7 @@ class RequesterDesk:
         shunned: Callable[[], tuple[bytes, ...]] = tuple,
         shelf: AwardShelf | None = None,
     ) -> None:
-        self._ended = ended
-        self._shelf = shelf
+        self._ended, self._shelf = ended, shelf
         self.jobs: dict[str, Job] = {}
         self.boards: dict[bytes, LeaseBoard] = {}
         self._journal = journal
@@ -113,7 +111,6 @@ class RequesterDesk:
             unfunded=self._unfunded,
         )
         self._submitted = 0
-        self._gangs: list[Gang] = []
         self._nursery: trio.Nursery | None = None
         self._perform: Perform | None = None
 
@@ -135,7 +132,6 @@ class RequesterDesk:
             self._adopt(job)
             if gang is not None and place is not None:
                 gang.join(job, place.rank)
-        self._gangs = [gang for gang in gangs.values() if gang.members]
 
     async def _take_up(self, job: Job, entries: Sequence[JournalEntry]) -> None:
         """Bring a job to where its stream says that it stood."""
@@ -155,9 +151,10 @@ class RequesterDesk:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self.search.serve_forever)
-            for gang in self._gangs:
+            jobs = list(self.jobs.values())
+            for gang in dict.fromkeys(job.gang for job in jobs if job.gang is not None):
                 nursery.start_soon(gang.stand_together, self.cancel)
-            for job in list(self.jobs.values()):
+            for job in jobs:
                 nursery.start_soon(self._run, job)
             yield
             nursery.cancel_scope.cancel()
@@ -321,27 +318,11 @@ class RequesterDesk:
             gang.opened.set()
         return found
 
-    async def _open(self, won: Sequence[tuple[Job, Outcome]]) -> None:
-        now = self._clock.now_ms()
-        openings: list[Opened] = []
-        events: list[NewEntry] = []
+    async def _open(self, won: Won) -> None:
         for job, outcome in won:
-            assert outcome.lease is not None
-            assert outcome.match is not None
             if self._shelf is not None and outcome.file is not None:
                 self._shelf.put(job.job_id, outcome.file)
-            openings.append(
-                Opened(
-                    role=Role.REQUESTER,
-                    lease=outcome.lease.raw,
-                    spec=codec.pack_record(job.spec),
-                    salt=job.salt,
-                    job_id=job.job_id,
-                )
-            )
-            leased = describe_lease(outcome.lease, gpu=outcome.match.offer.record.gpu)
-            events.append(job_entry(job.job_id, LEASED, now, leased))
-        boards = await open_boards(self._journal, openings, now=now, also=events)
+        boards = await open_leases(self._journal, won, self._clock.now_ms())
         for (job, _), board in zip(won, boards, strict=True):
             self._attach(job, board)
             job.ring()
