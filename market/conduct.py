@@ -26,6 +26,9 @@ MEMORY = 200
 OUR_DOING = frozenset({ExitReason.OK, ExitReason.ERROR, ExitReason.OOM, ExitReason.TIME_LIMIT})
 """Ends that say nothing against the provider: the program's own. ``UNPAID`` is not among them: a requester answers
 every report it gets, so on its side this end means that none came. A cancelled job is judged by who cancelled it."""
+_EITHERS_DOING = frozenset({ExitReason.IMAGE, ExitReason.START_FAILED})
+"""A job that never ran, and costs nothing: a slip of its owner's in the image or the command is as likely as a machine
+that cannot run what it sold."""
 _HONEST = frozenset({RefusalReason.BAD_SPEC, RefusalReason.EXPIRED, RefusalReason.NOT_ADMITTED})
 """Refusals that say something about the requester."""
 
@@ -110,6 +113,8 @@ def after_end(conduct: Conduct, reason: ExitReason | None, *, by_us: bool) -> Co
         reason: why it ended; None when the provider never said.
         by_us: whether this node asked for the end.
     """
+    if reason in _EITHERS_DOING and not by_us:
+        return conduct
     good = by_us or reason in OUR_DOING
     if good:
         return _faded(replace(conduct, kept=conduct.kept + 1))

@@ -55,9 +55,10 @@ class Match:
     def cost(self) -> Cost:
         """The terms of the expected total cost in token units. They add up to :attr:`expected_cost`."""
         exact = expected_cost(self.row, self.query)
-        total = -(-exact.total // money.NANO_MS_PER_UNIT)
-        image, transfer, risk, opening = (term // money.NANO_MS_PER_UNIT for term in exact[1:])
-        return Cost(total - image - transfer - risk - opening, image, transfer, risk, opening)
+        total, compute = (-(-term // money.NANO_MS_PER_UNIT) for term in (exact.total, exact.compute))
+        image, transfer, opening = (exact[term] // money.NANO_MS_PER_UNIT for term in (1, 2, 4))
+        # What is left over by rounding goes to the vaguest term; computing must not look dearer than what is paid.
+        return Cost(compute, image, transfer, total - compute - image - transfer - opening, opening)
 
     @property
     def expected_cost(self) -> int:

@@ -15,6 +15,9 @@ REFERENCE = 1000
 UNKNOWN = 500
 """A card nobody has a figure for: not quick enough to win on speed, not slow enough to lose on it."""
 
+NO_GPU = "none"
+"""Machines without a card all count as equally quick."""
+
 SPEEDS = {
     "B300": 7200, "B100": 5600, "B200": 7200, "GB200": 8000, "H200": 3170, "GH200": 3170, "H100": 3170, "MI300X": 4190,
     "MI250X": 1230, "A100": 1000, "L40S": 1160, "L40": 580, "L4": 390, "A40": 480, "A30": 530, "A16": 230, "A10": 400,
@@ -31,6 +34,8 @@ _PLACES = {asked_as(name): place for place, name in enumerate(_NAMES)}
 
 def speed_of(model: str) -> int:
     """The speed of a card by its model, as an offer spells it; :data:`UNKNOWN` for one that is not listed."""
+    if model == NO_GPU:
+        return REFERENCE
     name = listed_name(model)
     return UNKNOWN if name is None else SPEEDS[name]
 

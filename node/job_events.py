@@ -94,12 +94,11 @@ class Queued(TypedDict):
 
 
 class Matching(TypedDict, total=False):
-    """The offers were compared with the job. ``transcript`` is the digest of what was compared; ``going_price`` the
-    lower median of what free machines of the models asked for cost."""
+    """The offers were compared with the job. ``going_price`` is the lower median of what free machines of the
+    models asked for cost."""
 
     offers: int
     matches: int
-    transcript: str
     rejected: list[RejectedRule]
     closest: list[ClosestChange]
     suggestions: list[Suggestion]

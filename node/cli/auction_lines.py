@@ -9,9 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from node.cli.amounts import amount, at_risk, price
-from node.cli.suggestion import change_text
 from node.cli.terminal import safe, short, table
-from node.job_file.ranking import describe_weights
 from node.quantities import format_duration
 
 MAX_CANDIDATES = 5
@@ -78,7 +76,7 @@ def candidate_lines(seen: Mapping[str, Any], most: int = MAX_CANDIDATES) -> list
         )
         for one in seen.get("candidates", [])[:most]
     ]
-    header = ("#", "PROVIDER", "MACHINE", "GPU", "PRICE", "EXPECTED COST", "AT MOST (tokens)")
+    header = ("#", "PROVIDER", "MACHINE", "GPU", "PRICE", "EXPECTED, ALL COUNTED", "PAID AT MOST (tokens)")
     return table(header, rows).splitlines() if rows else []
 
 
@@ -111,6 +109,8 @@ def rule_lines(seen: Mapping[str, Any]) -> list[str]:
 
 def closest_lines(seen: Mapping[str, Any], propose: Propose | None = None, *, command: bool = True) -> list[str]:
     """The nearest changes and, with ``command``, the first that can be typed as a whole command, ready to be copied."""
+    from node.cli.suggestion import change_text  # knows jobs: too heavy for every command that could print this
+
     ways = seen.get("suggestions") or [{"changes": [change]} for change in seen.get("closest", [])]
     lines: list[str] = []
     line = ""
@@ -128,6 +128,8 @@ def closest_lines(seen: Mapping[str, Any], propose: Propose | None = None, *, co
 
 def weights_lines(seen: Mapping[str, Any]) -> list[str]:
     """The strategy, its weights and what they mean; nothing from an older node."""
+    from node.job_file.ranking import describe_weights
+
     weights = seen.get("weights")
     if not isinstance(weights, dict):
         return []

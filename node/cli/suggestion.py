@@ -125,6 +125,8 @@ def change_text(change: Change) -> str:
         return _SWITCHED_ON[field]
     if field == "max_rtt_us" and not value:
         return "without --max-rtt"
+    if field == "vram_mib" and not value:
+        return "without --gpu: machines without a GPU too"
     if not isinstance(value, int) or field not in _SHOWN:
         return f"{field} {value}"
     flag, text = _SHOWN[field]

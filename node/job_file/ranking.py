@@ -115,17 +115,17 @@ def describe_weights(weights: Weights) -> str:
     """What weights mean beside each other, in one sentence; the formula is in :mod:`market.strategies`."""
     cost, speed, reliability, latency = weights
     others = (
-        ("10 points of speed (an A100 has 50 of 100)", speed),
-        ("10 points of reliability", reliability),
-        ("100 ms of round trip", latency),
+        ("10 more points of speed, of 100", speed),
+        ("10 more points of reliability, of 100", reliability),
+        ("100 ms less round trip", latency),
     )
     counted = [(what, weight) for what, weight in others if weight]
     if not counted:
         return "only the expected cost counts"
     if not cost:
         return "the cost does not count; " + ", ".join(f"{what}: {weight}" for what, weight in counted)
-    worth = ", ".join(f"{what} as {_percent(10 * weight, cost)}" for what, weight in counted)
-    return f"beside the expected cost, of the going price: {worth}"
+    worth = "; ".join(f"{what}: {_percent(10 * weight, cost)}" for what, weight in counted)
+    return f"what may cost more, as a share of the going price: {worth}"
 
 
 def _percent(part: int, whole: int) -> str:

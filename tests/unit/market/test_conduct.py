@@ -77,9 +77,11 @@ def test_a_refusal_that_is_our_own_fault_is_none_of_theirs():
 
 def test_leases_are_judged_by_who_ended_them():
     kept = [ExitReason.OK, ExitReason.ERROR, ExitReason.OOM, ExitReason.TIME_LIMIT]
+    either = [ExitReason.IMAGE, ExitReason.START_FAILED]
     for reason in ExitReason:
         conduct = after_end(NEW, reason, by_us=False)
-        assert (conduct.kept, conduct.broken) == ((1, 0) if reason in kept else (0, 1)), reason
+        wanted = (1, 0) if reason in kept else (0, 0) if reason in either else (0, 1)
+        assert (conduct.kept, conduct.broken) == wanted, reason
         assert after_end(NEW, reason, by_us=True).broken == 0
     assert after_end(NEW, None, by_us=False).broken == 1
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from market import money
@@ -15,7 +17,7 @@ from market.offer_row import mix
 from market.records import Offer, Requirements
 from market.signing import Verified
 from market.strategies import STRATEGIES
-from tests.fakes.samples import NOW, a_refusal, a_signer, an_ask, offered_by
+from tests.fakes.samples import NOW, a_refusal, a_signer, an_ask, offered_by, some_limits
 
 HOUR = 3_600_000
 PUBLIC = "/ip4/198.51.100.7/tcp/1/p2p/x"
@@ -62,6 +64,18 @@ def test_the_terms_add_up_to_the_expected_cost():
     assert all(term > 0 for term in match.cost)
     assert match.cost.opening == 1_234
     assert match.expected_ms == 600_000 * 1000 // 900
+
+
+@given(price=st.integers(0, 10**7), failure=st.integers(0, 1000), moved=st.integers(0, 10**6), ms=st.integers(1, 10**8))
+def test_computing_never_looks_dearer_than_what_is_set_aside(price: int, failure: int, moved: int, ms: int):
+    seller = a_signer("p")
+    book = book_of(offered_by(seller, price=price))
+    book.know(seller.key, Known(failure=failure))
+    job = JobFacts(max_ms=ms, moved_mib=moved, waiting=12_345)
+    (match,) = look(book, an_ask(limits=some_limits(max_price=10**7), job=job)).matches
+    assert match.cost.compute == match.cap
+    assert min(match.cost) >= 0
+    assert sum(match.cost) == match.expected_cost
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -55,7 +55,7 @@ def test_what_the_strategy_means_is_said(tmp_path: Path) -> None:
     job = b"image: a\nmax_price: 1/h\nmax_duration: 1h\nstrategy: {cost: 40, latency: 8}\n"
     ended = cfab(tmp_path, "job", "validate", "-", stdin=job)
     assert "ranked by custom: cost 40, speed 0, reliability 0, latency 8" in ended.err
-    assert "100 ms of round trip as 2.0 %" in ended.err
+    assert "100 ms less round trip: 2.0 %" in ended.err
     told = cfab(tmp_path, "job", "validate", "-", "--json", stdin=job).json
     assert told["weights"] == {"cost": 40, "speed": 0, "reliability": 0, "latency": 8}
     assert told["meaning"] in ended.err
@@ -75,6 +75,7 @@ def test_template_shows_every_key_of_a_wish_and_each_line_of_it_is_right(tmp_pat
         assert key in text or key in {"network", "simulated", "shm", "disk", "allow", "deny", "max_total"}, key
     awake = re.sub(r"^( *)# (?=[a-z ]+:)", r"\1", text, flags=re.MULTILINE)
     awake = awake.replace("strategy: lowest_cost", "strategy: custom").replace("#   ", "  ").replace("./data", "/tmp")
+    awake = awake.replace("machines: 3", "machines: 1")  # quotes are for one machine
     path.write_text(awake.replace("./out", "/tmp/out"))
     ended = cfab(tmp_path, "job", "validate", str(path))
     assert ended.code == 0, ended.err

@@ -147,9 +147,9 @@ def test_every_strategy_can_be_asked_for(strategy: str) -> None:
 
 def test_weights_are_told_in_words() -> None:
     assert describe_weights(STRATEGIES["lowest_cost"]) == "only the expected cost counts"
-    assert "speed (an A100 has 50 of 100) as 5.0 %" in describe_weights(STRATEGIES["balanced"])
-    assert "reliability as 3.8 %, 100 ms of round trip as 1.2 %" in describe_weights(STRATEGIES["balanced"])
-    assert describe_weights((0, 0, 7, 0)) == "the cost does not count; 10 points of reliability: 7"
+    assert "10 more points of speed, of 100: 5.0 %" in describe_weights(STRATEGIES["balanced"])
+    assert "reliability, of 100: 3.8 %; 100 ms less round trip: 1.2 %" in describe_weights(STRATEGIES["balanced"])
+    assert describe_weights((0, 0, 7, 0)) == "the cost does not count; 10 more points of reliability, of 100: 7"
 
 
 def test_string_command_is_for_the_shell() -> None:
