@@ -11,7 +11,12 @@ from tests.fakes.samples import SALT, SPEC, a_bid, some_limits
 def test_without_facts_the_spec_says_what_is_known():
     purchase = Purchase(spec=SPEC, salt=SALT, limits=some_limits(), strategy="lowest_cost")
     ask = purchase.ask(a_bid())
-    assert (ask.job, ask.limits, ask.weights) == (facts_of_spec(SPEC), some_limits(), STRATEGIES["lowest_cost"])
+    assert (ask.job, ask.weights) == (facts_of_spec(SPEC), STRATEGIES["lowest_cost"])
+
+
+def test_nobody_buys_from_itself():
+    purchase = Purchase(spec=SPEC, salt=SALT, limits=some_limits(deny=(b"x" * 32,)), strategy="lowest_cost")
+    assert purchase.ask(a_bid()).limits == some_limits(deny=(b"x" * 32, a_bid().requester))
 
 
 def test_what_is_known_beyond_the_spec_is_used():
