@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes this checkout ready for `make demo` and, with the argument "test", for `make test`: uv, the Python
-# environment, a Docker Engine that answers and, for the tests, a C compiler and Node.js with the pinned tools.
+# environment, a Docker Engine that answers and, for the tests, a C compiler, the native offer index that it builds, and
+# Node.js with the pinned tools.
 # Safe to repeat and quick when all is there. It stops with the exact command to run rather than guess, asks for no
 # password, and never runs a script from the network.
 set -euo pipefail
@@ -64,8 +65,36 @@ install_uv() {
 prepare_python() {
     local uv
     uv=$(find_uv) || { install_uv "$1" && uv=$(find_uv); } || stop "uv could not be installed"
+    [ "$PURPOSE" != test ] || prepare_compiler "$("$uv" python find 2>/dev/null || echo "$1")"
     "$uv" sync --locked --quiet || stop "the Python environment could not be made" "$uv sync --locked"
+    [ "$PURPOSE" != test ] || native_index_is_built || build_native_index "$uv"
     say python "$(.venv/bin/python --version) in .venv, packages as locked"
+}
+
+# The native offer index is compiled while the environment is made, and left out where there is no compiler. The tests
+# need it; one test compiles a stand-in for a GPU driver, too.
+prepare_compiler() {
+    local python=$1
+    command -v cc >/dev/null && has_headers "$python" && return
+    local packages=(gcc libc6-dev)
+    has_headers "$python" || packages+=("$("$python" -c 'import sys; print("python%d.%d-dev" % sys.version_info[:2])')")
+    root_with_apt || stop "there is no C compiler, or no header files for $python" \
+        "sudo apt-get install -y ${packages[*]}"
+    apt_install "${packages[@]}"
+    has_headers "$python" || stop "$python has no header files (Python.h)" "use a Python that comes with them"
+}
+
+has_headers() { [ -e "$("$1" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ]; }
+
+native_index_is_built() {
+    .venv/bin/python -c 'import sys; from market.native_index import AVAILABLE; sys.exit(not AVAILABLE)'
+}
+
+# uv does not know that there was no compiler when it built the package, or that what it built was deleted since.
+build_native_index() {
+    "$1" sync --locked --quiet --reinstall-package computefabric
+    native_index_is_built || stop "the native offer index could not be compiled" \
+        "$1 sync --locked --verbose --reinstall-package computefabric"
 }
 
 wait_for_engine() {
@@ -134,19 +163,12 @@ npm_ci() {
     cp "$folder/package-lock.json" "$stamp"
 }
 
-# One test compiles a stand-in for a GPU driver.
-prepare_compiler() {
-    command -v cc >/dev/null && return
-    root_with_apt || stop "there is no C compiler" "sudo apt-get install -y gcc libc6-dev"
-    apt_install gcc libc6-dev
-}
-
 export PATH="$PWD/.uv/node/bin:$PATH"
+PURPOSE=${1:-demo}
 PYTHON=$(bootstrap_python)
 prepare_python "$PYTHON"
 prepare_engine
-if [ "${1:-demo}" = test ]; then
-    prepare_compiler
+if [ "$PURPOSE" = test ]; then
     prepare_node
 fi
 say ready "cfab is in .venv/bin; to have it on the PATH: export PATH=\"$PWD/.venv/bin:\$PATH\""

@@ -1,0 +1,18 @@
+"""The one part that is compiled: the native offer index. Everything else is said in pyproject.toml.
+
+Without a C compiler it is left out, and :mod:`market.native_index` uses the index in Python instead.
+"""
+
+from setuptools import Extension, setup
+
+setup(
+    ext_modules=[
+        Extension(
+            "market._offer_index",
+            ["market/_offer_index.c"],
+            py_limited_api=True,
+            optional=True,
+            extra_compile_args=["-std=c11", "-O3", "-Wall", "-Wextra"],
+        )
+    ]
+)
