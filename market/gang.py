@@ -42,7 +42,8 @@ def _first_fit(usable: list[Match], count: int, scattered: bool) -> list[Match] 
     if not scattered:
         return usable[:count] if len(usable) >= count else None
     steps = 0
-    chosen: list[Match] = []
+    chosen: list[int] = []
+    spots = [_spot(match) for match in usable]
 
     def extend(start: int) -> bool:
         nonlocal steps
@@ -52,18 +53,21 @@ def _first_fit(usable: list[Match], count: int, scattered: bool) -> list[Match] 
             steps += 1
             if steps > _MAX_STEPS:
                 return False
-            if all(_apart(usable[place], other) for other in chosen):
-                chosen.append(usable[place])
+            if all(_apart(spots[place], spots[other]) for other in chosen):
+                chosen.append(place)
                 if extend(place + 1):
                     return True
                 chosen.pop()
         return False
 
-    return chosen if extend(0) else None
+    return [usable[place] for place in chosen] if extend(0) else None
 
 
-def _apart(one: Match, other: Match) -> bool:
-    first, second = one.offer.record, other.offer.record
-    same_region = bool(first.region) and first.region == second.region
-    place = neighbourhood(first)[0]
-    return not same_region and (not place or place != neighbourhood(second)[0])
+def _spot(match: Match) -> tuple[str, str]:
+    """Region and neighbourhood, each empty when not known."""
+    offer = match.offer.record
+    return offer.region, neighbourhood(offer)[0]
+
+
+def _apart(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    return (not one[0] or one[0] != other[0]) and (not one[1] or one[1] != other[1])
