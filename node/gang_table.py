@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
+import trio
+
 from market.gang import pick_gang
 from market.matching import Match, Shortlist
 from market.records import Award, Bid, Lease
@@ -62,6 +64,7 @@ class GangTable:
         self._let_go = let_go
         self._leave_alone = leave_alone
         self._without = set(without)
+        self._until = float("inf")
         self._tried: dict[bytes, tuple[Seat | None, Try]] = {}
         # What is not in everybody's list could not be proved to be anybody's choice.
         rankings = [{match.offer.id for match in seat.found.matches} for seat in seats]
@@ -79,7 +82,7 @@ class GangTable:
             match = next((one for one in chosen if all(seat.match is not one for seat in self._seats)), None)
             if match is None:
                 return True
-            if asked == most or not is_wanted():
+            if asked == most or self._is_late() or not is_wanted():
                 return False
             if not is_still_there(self._hall.book, match):
                 self._note(None, Try(offer_id=match.offer.id, word=_GONE))
@@ -89,6 +92,10 @@ class GangTable:
             if match.offer.record.provider in self._without:
                 chosen = self._choose()
         return False
+
+    def _is_late(self) -> bool:
+        """Whether the first lease may lapse before the last is there: each must be paid for within its time."""
+        return trio.current_time() >= self._until
 
     def clear(self) -> None:
         """Give back whatever anybody has."""
@@ -124,6 +131,8 @@ class GangTable:
         award, answer = await self._hall.ask(match, seat.bid.record, seat.purchase, digest)
         if answer.lease is not None:
             seat.match, seat.award, seat.lease = match, award, answer.lease
+            lapses_in_s = match.offer.record.terms.fund_within_ms / 1000
+            self._until = min(self._until, trio.current_time() + lapses_in_s / 2)
             return
         self._note(seat, self._hall.learn(match, answer))
         if is_still_there(self._hall.book, match):

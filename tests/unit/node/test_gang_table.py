@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import trio
 from msgspec.structs import replace
 from trio.testing import MockClock
 
@@ -13,10 +14,12 @@ from market.decision import decide
 from market.records import Award, Offer
 from market.signing import Verified
 from market.transcript import check_award, record_auction
+from node import wire
 from node.auction_hall import AuctionHall
 from node.gang_table import GangTable, Seat
+from node.ports import PeerUnreachable
 from tests.fakes.sales import PURCHASE, PURSE, SELLERS, Sale, an_offer_by, proof, refuse
-from tests.fakes.samples import BUYER, SPEC
+from tests.fakes.samples import BUYER, SPEC, TERMS
 
 BY_KEY = sorted(range(len(SELLERS)), key=lambda number: SELLERS[number].key)
 
@@ -134,3 +137,22 @@ async def test_a_table_that_is_not_full_can_be_cleared(autojump_clock: MockClock
     table.table.clear()
     assert [award.provider for award in table.let_go] == [SELLERS[1 - last].key]
     assert table.winners() == [None, None]
+
+
+async def test_what_was_granted_first_is_not_left_to_lapse_while_others_are_asked(autojump_clock: MockClock):
+    """Sellers that do not answer cost more time than there is to pay the first."""
+    table = Table(*(at(number, 100) for number in range(12)), seats=8)
+    lapses_in_s = TERMS.fund_within_ms / 1000
+    slow = [SELLERS[number].key for number in BY_KEY[1:]]
+    request = table.sale.network.request
+
+    async def answer(peer: bytes, protocol: str, body: bytes, **options: Any) -> bytes:
+        if peer in slow and protocol == wire.PROTOCOL_AWARD:
+            await trio.sleep(lapses_in_s / 5)
+            raise PeerUnreachable("away")
+        return await request(peer, protocol, body, **options)
+
+    table.sale.network.request = answer  # type: ignore[method-assign]
+    began = trio.current_time()
+    assert not await table.fill()
+    assert trio.current_time() - began <= 0.7 * lapses_in_s
