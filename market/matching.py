@@ -71,6 +71,12 @@ class Match:
         return expected_ms(self.row, self.query)
 
     @property
+    def needed_ms(self) -> int:
+        """Milliseconds the job would need here to its end: above ``expected_ms``, it is expected to be cut off."""
+        query = self.query
+        return query.work_ms * 1000 // self.row.speed if query.paced else query.work_ms
+
+    @property
     def cap(self) -> int:
         """Token units that must be set aside: the price for the job's longest duration."""
         return money.amount_due(self.row.price, self.query.max_ms * self.query.slots)

@@ -50,9 +50,10 @@ class CostView(TypedDict):
 
 class CandidateView(TypedDict):
     """An offer that fits. ``price`` is its tag, or a quote below it. ``expected_cost`` is what the job is expected to
-    cost there, all things counted, in ``expected_ms`` milliseconds of running, after ``image_ms`` for the image, which
-    is 0 where it already is, and with ``transfer_ms`` for inputs and outputs. ``cap`` is what would be set aside, and
-    ``exposure`` bounds what either side can lose by the other's fault.
+    cost there, all things counted, in ``expected_ms`` milliseconds of running (where ``needed_ms``, the time to its
+    end, is more, it is expected to be cut off), after ``image_ms`` for the image, which is 0 where it already is, and
+    with ``transfer_ms`` for inputs and outputs. ``cap`` is what would be set aside, and ``exposure`` bounds what either
+    side can lose by the other's fault.
 
     The smallest ``score`` wins (decimal text: it has up to 127 bits). It is made of the cost and, by the weights, of
     ``performance`` and ``reputation`` (permille) and ``latency_ms``. ``speed`` 1000 is one A100; ``failure_permille``
@@ -68,6 +69,7 @@ class CandidateView(TypedDict):
     expected_cost: Money
     cost: CostView
     expected_ms: int
+    needed_ms: int
     image_ms: int
     transfer_ms: int
     cap: Money

@@ -72,6 +72,7 @@ def _candidate(rank: int, match: Match) -> dict[str, Any]:
         "expected_cost": money(match.expected_cost),
         "cost": {term: money(units) for term, units in cost._asdict().items()},
         "expected_ms": match.expected_ms,
+        "needed_ms": match.needed_ms,
         "image_ms": image_mib * row.link >> 10,
         "transfer_ms": query.moved_mib * row.link >> 10,
         "cap": money(match.cap),

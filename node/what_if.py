@@ -38,4 +38,5 @@ def what_if(plan: PlanView) -> WhatIfView:
         "going_price": plan["going_price"],
         "rejected": plan["rejected"],
         "closest": plan["closest"],
+        "suggestions": plan["suggestions"],
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from node.control_shapes import PriceView
-from node.job_events import CandidateView, ClosestChange, RejectedRule
+from node.job_events import CandidateView, ClosestChange, RejectedRule, Suggestion
 
 
 class StartView(TypedDict):
@@ -32,3 +32,4 @@ class WhatIfView(TypedDict):
     going_price: PriceView
     rejected: list[RejectedRule]
     closest: list[ClosestChange]
+    suggestions: list[Suggestion]

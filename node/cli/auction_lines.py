@@ -144,7 +144,11 @@ def weights_lines(seen: Mapping[str, Any]) -> list[str]:
 def _why(term: str, candidate: Mapping[str, Any]) -> str:
     run, image, moved = (candidate.get(key) for key in ("expected_ms", "image_ms", "transfer_ms"))
     if term == "compute" and isinstance(run, int):
-        return f"{format_duration(run)} at {price(candidate.get('price'))}"
+        needed = candidate.get("needed_ms")
+        late = (
+            f"; cut off there: it needs {format_duration(needed)}" if isinstance(needed, int) and needed > run else ""
+        )
+        return f"{format_duration(run)} at {price(candidate.get('price'))}{late}"
     if term == "image" and isinstance(image, int):
         return f"{format_duration(image)} to fetch the image" if image else "it is there, or its size is not known"
     if term == "transfer" and isinstance(moved, int):

@@ -17,6 +17,7 @@ from market.explain import why_not
 from market.knowledge import Known
 from market.matching import shortlist
 from market.offer_book import OfferBook
+from market.speeds import speed_of
 from node.cli.auction_lines import closest_lines, cost_lines, counts_line, rule_lines, weights_lines
 from node.cli.explain import explain_lines
 from node.cli.plan import plan_lines
@@ -251,3 +252,13 @@ def test_strange_candidates_never_break_a_line(value: Any):
     lines = cost_lines(one) + weights_lines({"strategy": "\x1b", "weights": value})
     lines += [counts_line({"offers": value}), *rule_lines({"rejected": [{"rule": value}], "offers": 1})]
     assert all("\x1b" not in line and "\n" not in line for line in lines)
+
+
+def test_a_machine_that_is_too_slow_for_the_job_is_said_to_be():
+    """Expected to need 40 minutes where 10 are the most: it would be cut off, and paid for."""
+    view = seen(job=JobFacts(max_ms=600_000, work_ms=2_400_000 * speed_of("NVIDIA GeForce RTX 4090") // 1000))
+    (line,) = [one for one in cost_lines(view["candidates"][0]) if one.startswith("compute")]
+    assert "10 m 0 s at" in line
+    assert line.endswith("cut off there: it needs 40 m 0 s")
+    enough = seen(job=JobFacts(max_ms=HOUR, work_ms=600_000))
+    assert "cut off" not in "\n".join(cost_lines(enough["candidates"][0]))
