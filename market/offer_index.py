@@ -14,8 +14,8 @@ from market.offer_planes import Kinds, Layer, Spot, codes_of
 from market.offer_row import Query, Row
 from market.offer_search import EVERYTHING, Best, search
 
-_SMALL = 32
-"""Rows the small layer may always have. Beyond, it may have the root of all: what a change costs is least then."""
+_SMALL = 64
+"""Rows the small layer may always have. Beyond, it grows with the root of all: what a change costs is least then."""
 _GONE = -1
 _REST = slice(Row._fields.index("free") + 1, None)
 """What a refreshed offer has in common with the one before it."""
@@ -28,7 +28,7 @@ class OfferIndex:
         self._spots: dict[int, Spot] = {}
         self._pending: dict[int, Spot] = {}
         self._layers: list[Layer] = []
-        self._left = 0
+        self._left = self._loose = 0
         self._kinds: Kinds = {}
         self._bests: dict[int, Best] = {}
         self._prices: dict[int, list[int]] = {}
@@ -136,24 +136,28 @@ class OfferIndex:
         return True
 
     def _settle(self) -> None:
-        """Put what is new into the small layer, or everything into a large one, with bounds that are narrow again."""
+        """Put what is new into the small layer, or everything into a large one."""
         for spot in self._pending.values():
             spot.code(self._kinds)
             self._note(spot.codes[-1], spot.row)
-        small = [
-            *self._pending.values(),
-            *(spot for layer in self._layers[1:] for spot in layer.spots if spot.free > _GONE),
-        ]
+        large, small = self._layers[:1], [*_left_in(self._layers[1:]), *self._pending.values()]
         self._pending.clear()
-        if self._layers and len(small) + self._left <= _SMALL + isqrt(len(self._spots)):
-            self._layers[1:] = [Layer(small, self._kinds)]
+        if large and len(small) + self._left <= _SMALL + 2 * isqrt(len(self._spots)):
+            self._layers = [*large, Layer(small, self._kinds)]
             return
+        self._layers = [Layer([*_left_in(large), *small], self._kinds)]
+        self._loose += self._left
         self._left = 0
+        if self._loose > len(self._spots):
+            self._tighten()
+
+    def _tighten(self) -> None:
+        """Bounds only widen, and a class whose last row is gone keeps its list: begin anew now and then."""
+        self._loose = 0
         self._bests.clear()
         for spot in self._spots.values():
             self._note(spot.codes[-1], spot.row)
         self._prices = {spot.row.klass: spot.prices for spot in self._spots.values()}
-        self._layers = [Layer(self._spots.values(), self._kinds)]
 
     def _note(self, pace: int, row: Row) -> None:
         for group in (pace, EVERYTHING):
@@ -161,3 +165,7 @@ class OfferIndex:
                 self._bests[group].widen(row)
             else:
                 self._bests[group] = Best.of(row)
+
+
+def _left_in(layers: list[Layer]) -> Iterator[Spot]:
+    return (spot for layer in layers for spot in layer.spots if spot.free > _GONE)

@@ -8,7 +8,7 @@ out only rows that cannot fit; codes are coarser than values, so whoever asks lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from market import money
@@ -47,7 +47,7 @@ def _measured_at_most(value: int) -> int:
 
 
 def _permille(value: int) -> int:
-    return value >> _COARSE
+    return min(LAST, value >> _COARSE)
 
 
 _CODERS: tuple[Callable[[int], int], ...] = (level, _at_most) + (level,) * 6 + (_permille, _measured_at_most)
@@ -55,6 +55,7 @@ _CODERS: tuple[Callable[[int], int], ...] = (level, _at_most) + (level,) * 6 + (
 is that of :class:`Query`, and where an offer fits, its code is at least the bid's."""
 _NUMBERS = len(_CODERS)
 _CLASS, KIND, _REGION, _LAW, _OWNER, _PACE = range(_NUMBERS, _NUMBERS + 6)
+_WIDTH = _PACE + 1
 """The columns whose codes name values. Pace is speed: rows of one pace are compared by their price."""
 
 
@@ -125,17 +126,17 @@ def codes_of(row: Row, kinds: Kinds) -> bytes:
 class _Planes(dict[Any, int]):
     """The planes of one column by what is asked of it, made when they are."""
 
-    __slots__ = ("_codes", "column")
+    __slots__ = ("_table", "column")
 
-    def __init__(self, column: bytes | bytearray, codes: Callable[[Any], Collection[int]]) -> None:
+    def __init__(self, column: bytes | bytearray, table: Callable[[Any], bytes]) -> None:
         super().__init__()
         self.column = column
-        self._codes = codes
+        self._table = table
 
     def __missing__(self, key: Any) -> int:
         if len(self) >= _MOST_KEYS:
             self.clear()
-        self[key] = plane = _plane(self.column, self._codes(key))
+        self[key] = plane = int(self.column.translate(self._table(key)), 2)
         return plane
 
 
@@ -175,7 +176,8 @@ class Layer:
     def __init__(self, spots: Iterable[Spot], kinds: Kinds) -> None:
         self.spots = sorted(spots, key=_price, reverse=True)
         # The first digit of a number is its highest: columns lie the other way round than spots.
-        columns = [bytes(column) for column in zip(*[spot.codes for spot in reversed(self.spots)], strict=True)]
+        codes = b"".join([spot.codes for spot in reversed(self.spots)])
+        columns = [codes[column::_WIDTH] for column in range(_WIDTH)]
         self._numbers = tuple(_Numbers(column, coder) for column, coder in zip(columns, _CODERS, strict=False))
         self._classes = _Planes(columns[_CLASS], _low_bytes)
         self._kinds = _Planes(columns[KIND], lambda wanted: _kinds_of(kinds, *wanted))
@@ -184,7 +186,9 @@ class Layer:
         self._owners = _Planes(columns[_OWNER], _low_bytes)
         self.paces = _Planes(columns[_PACE], _just)
         """The rows of each code of speed, as bits; the codes are its column."""
-        self._free = _Planes(bytearray([level(spot.free) for spot in reversed(self.spots)]), _from)
+        self._free = _Planes(
+            bytearray([spot.free if spot.free < MANY else level(spot.free) for spot in reversed(self.spots)]), _from
+        )
         self._nowhere = 0 in columns[_REGION] or 0 in columns[_LAW]
         for place, spot in enumerate(self.spots):
             spot.layer, spot.place = self, place
@@ -239,33 +243,41 @@ class Layer:
         return self._numbers[_CODERS.index(_permille)][reputation]
 
 
-def _plane(column: bytes | bytearray, codes: Collection[int]) -> int:
-    return int(column.translate(bytes([48 + (code in codes) for code in range(LAST + 1)])), 2)
+def _table(codes: Iterable[int]) -> bytes:
+    """What every code becomes in a plane: a digit 1 for those named."""
+    table = bytearray(b"0" * (LAST + 1))
+    for code in codes:
+        table[code] = _ONE
+    return bytes(table)
 
 
-def _from(code: int) -> Collection[int]:
-    return range(code, LAST + 1)
+_ONE = ord("1")
 
 
-def _just(code: int) -> Collection[int]:
-    return (code,)
+def _from(code: int) -> bytes:
+    return b"0" * code + b"1" * (LAST + 1 - code)
 
 
-def _low_bytes(numbers: Iterable[int]) -> Collection[int]:
-    return {number & LAST for number in numbers}
+def _just(code: int) -> bytes:
+    return _table((code,))
 
 
-def _bits(mask: int) -> Collection[int]:
+def _low_bytes(numbers: Iterable[int]) -> bytes:
+    return _table(number & LAST for number in numbers)
+
+
+def _bits(mask: int) -> bytes:
     """The codes of the single bits that a mask lets through; a row without any bit has code 0."""
-    return {bit + 1 for bit in range(64) if mask >> bit & 1}
+    return _table(bit + 1 for bit in range(64) if mask >> bit & 1)
 
 
-def _kinds_of(kinds: Kinds, venues: int, barred: int, runtimes: int) -> Collection[int]:
-    return {LAST} | {
+def _kinds_of(kinds: Kinds, venues: int, barred: int, runtimes: int) -> bytes:
+    fitting = (
         code
         for (venue, flags, offered), code in kinds.items()
         if venue & venues and not flags & barred and offered & runtimes == runtimes
-    }
+    )
+    return _table((*fitting, LAST))
 
 
 def _price(spot: Spot) -> int:

@@ -46,12 +46,18 @@ class Best:
 
     def widen(self, row: Row) -> None:
         """Take a row into the group. What leaves it does not narrow the bounds: they stay true."""
-        self.speed = max(self.speed, row.speed)
-        self.perf = max(self.perf, row.perf)
-        self.reputation = max(self.reputation, row.reputation)
-        self.latency = min(self.latency, row.latency)
-        self.failure = min(self.failure, row.failure)
-        self.opening = min(self.opening, row.opening)
+        if row.speed > self.speed:
+            self.speed = row.speed
+        if row.perf > self.perf:
+            self.perf = row.perf
+        if row.reputation > self.reputation:
+            self.reputation = row.reputation
+        if row.latency < self.latency:
+            self.latency = row.latency
+        if row.failure < self.failure:
+            self.failure = row.failure
+        if row.opening < self.opening:
+            self.opening = row.opening
 
 
 _Bounds = tuple[int, int, int]
@@ -185,6 +191,8 @@ class _Hunt:
             if per_permille:
                 least = floor + spots[bits.bit_length() - 1].price * slope // 1000
                 needed = reputation - (self.bound - least) // per_permille
+                if needed > reputation:
+                    return
                 if needed > 0:
                     bits &= layer.reputable(needed)
             bits = self.look(layer, bits, bounds, _AT_ONCE)
