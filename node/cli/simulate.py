@@ -101,12 +101,12 @@ def _settings(*, nodes: int, bids: int, per_epoch: int, requesters: int, load: f
 
 
 def _hold(settings: Settings, share: float | None, seed: int) -> Account:
-    from market.offer_index import OfferIndex
+    from market.native_index import open_index
     from market.simulation.study import hold
 
     known = None if share is None else round(share * 1000)
     changed = settings._replace(plan=settings.plan._replace(known=known))
-    return hold(changed, lambda purpose: random.Random(f"{seed}/{purpose}"), OfferIndex())
+    return hold(changed, lambda purpose: random.Random(f"{seed}/{purpose}"), open_index())
 
 
 def _show(runs: list[tuple[float | None, Account]], charts: list[Chart]) -> None:

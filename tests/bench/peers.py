@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from market.native_index import AVAILABLE, NativeIndex
 from market.offer_index import OfferIndex
 from tests.bench import forge_shape
 from tests.bench.forge_shape import Engine
@@ -182,9 +183,7 @@ def engines() -> dict[str, Engine]:
     """Our indexes that are there, by name."""
     pure = Engine(OfferIndex, forge_shape.as_it_is, forge_shape.one_by_one, ROUNDS)
     found = {"pure Python": pure, "pure Python, batch": pure._replace(match=forge_shape.all_at_once)}
-    try:
-        from market.native_index import NativeIndex
-    except ImportError:
+    if not AVAILABLE:
         return found
     single = Engine(NativeIndex, NativeIndex.pack, forge_shape.one_by_one, NATIVE_ROUNDS)
     batch = single._replace(match=forge_shape.all_at_once)

@@ -17,6 +17,7 @@ import pytest
 from market.ask import Ask, JobFacts
 from market.knowledge import Known
 from market.matching import shortlist
+from market.native_index import AVAILABLE, NativeIndex
 from market.offer_book import OfferBook
 from market.offer_index import OfferIndex
 from market.offer_row import scan
@@ -35,11 +36,7 @@ HOUR = 3_600_000
 
 def engines() -> list[Callable[[], Any]]:
     """The indexes that are there; the native one is not where no compiler was."""
-    try:
-        from market.native_index import NativeIndex
-    except ImportError:
-        return [OfferIndex]
-    return [OfferIndex, NativeIndex]
+    return [OfferIndex, NativeIndex] if AVAILABLE else [OfferIndex]
 
 
 class Heard(NamedTuple):
