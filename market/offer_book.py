@@ -12,10 +12,12 @@ import heapq
 from collections.abc import Iterator
 from enum import Enum
 from operator import attrgetter
+from typing import cast
 
 from market.ask import Ask
 from market.compiler import Compiler
 from market.knowledge import STRANGER, Known
+from market.native_index import open_index
 from market.offer_index import OfferIndex
 from market.offer_row import Query, Row
 from market.records import Offer, Refusal
@@ -70,11 +72,12 @@ class OfferBook:
     Args:
         max_skew_ms: how far in the future an offer may be dated.
         max_offers: the limit in all.
-        index: what finds offers; the pure Python one by default.
+        index: what finds offers; by default the one in C where it was built, else the one in Python.
     """
 
     def __init__(self, *, max_skew_ms: int, max_offers: int = MAX_OFFERS, index: OfferIndex | None = None) -> None:
-        self.index: OfferIndex = OfferIndex() if index is None else index
+        # Of the index in C only the Python one's methods are used: they are the same.
+        self.index = cast(OfferIndex, open_index()) if index is None else index
         self._compiler = Compiler()
         self._entries: dict[Name, _Entry] = {}
         self._providers: dict[bytes, dict[str, _Entry]] = {}

@@ -55,7 +55,7 @@ def test_among_many_rivals_everybody_asks_somebody_else_first():
     firsts = []
     for mine in everybody:
         others = [bid for bid in everybody if bid is not mine]
-        ask = an_ask(bid_id=mine.record.bid_id)
+        ask = an_ask(bid_id=mine.record.bid_id, issued_at=mine.record.issued_at)
         firsts.append(decide(a_book(), ask, now=NOW, rivals=others).matches[0].offer.id)
     assert len(set(firsts)) == 12, "twelve slots and twelve bids, and two asked for the same"
 
