@@ -87,7 +87,8 @@ def simulate(*, seed: int, rivals: tuple[float, ...], plot: Path | None, **world
         plot.write_text(as_svg(charts), encoding="utf-8")
         session.say(f"drawn in {plot}")
     if session.as_json:
-        session.emit({"seed": seed, **world, "runs": [_view(share, account) for share, account in runs]})
+        asked = {name: world[name] for name in ("nodes", "bids", "per_epoch", "requesters", "load", "strategy")}
+        session.emit({"seed": seed, **asked, "runs": [_view(share, account) for share, account in runs]})
     else:
         _show(runs, charts)
 

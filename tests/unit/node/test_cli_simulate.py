@@ -20,6 +20,14 @@ def test_the_same_seed_says_the_same(tmp_path: Path) -> None:
     assert once.out != cfab(tmp_path, *SMALL, "--seed", "8").out
 
 
+def test_the_order_of_flags_says_nothing(tmp_path: Path) -> None:
+    flags = (("--nodes", "30"), ("--bids", "40"), ("--load", "0.5"))
+    forward = [word for flag in flags for word in flag]
+    backward = [word for flag in reversed(flags) for word in flag]
+    said = [cfab(tmp_path, "simulate", "--json", *words).out for words in (forward, backward)]
+    assert said[0] == said[1]
+
+
 def test_people_see_a_table_and_bars(tmp_path: Path) -> None:
     shown = cfab(tmp_path, *SMALL, "--rivals", "0.9").out.decode()
     header, alone, counting = shown.splitlines()[2:5]
