@@ -61,6 +61,13 @@ bench: setup-test ## measured figures: start of a job, the command line, an idle
 bench-peers: ## our matching beside a published scheduler's own example, on one core (needs cargo)
 	@$(BIN)/python -m tests.bench.peers
 
+fuzz: setup-test ## a million random decisions: the native index against the one in Python and a judge (ARGS="--seed 8")
+	@$(BIN)/python -m tests.bench fuzz $(ARGS)
+
+build: ## wheel and source archive in dist/, as they would be published
+	rm -rf build dist
+	@uv=$$(PATH=$(CURDIR)/.uv/bin:$$PATH command -v uv) && $$uv build --quiet && ls -l dist
+
 contracts: setup-test ## compile the escrow anew and rewrite the shipped artifact
 	$(BIN)/python tools/build_contracts.py
 
