@@ -13,7 +13,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from market import codec
+from market import codec, money
 from market.ask import Ask, JobFacts, ask_of
 from market.decision import MAX_OFFER_BYTES, MAX_OFFERS, can_be_written, decide, written_size
 from market.errors import InvalidRequest, PeerFault
@@ -170,6 +170,23 @@ def record_auction(
     )
 
 
+def _check_figures(limits: Limits, job: JobFacts) -> None:
+    """Everything a requester adds to its bid is what it is in a real job: an index counts in so many bits."""
+    within = (
+        (limits.max_price, money.MAX_PRICE),
+        (limits.max_rtt_us, 2**53),
+        (job.max_ms, 2**32),
+        (job.work_ms * job.work_speed // 1000, 2**41),
+        (job.work_ms, 2**41),
+        (job.work_speed, 2**41),
+        (job.image_mib, 2**31),
+        (job.moved_mib, 2**31),
+        (job.waiting or 0, money.MAX_PRICE),
+    )
+    if not all(0 <= figure <= most for figure, most in within):
+        raise InvalidRequest("the requester's own figures are those of no job", code="bad_figures")
+
+
 def _best(book: OfferBook, ask: Ask, query: Query, now: int) -> list[Verified[Offer]]:
     """Of a market too large to write down: those that are chosen from, and the best others as far as there is room."""
     chosen = {match.offer.id: match.offer for match in shortlist(book, ask, now=now).matches}
@@ -189,8 +206,10 @@ def hold_again(transcript: Transcript, *, index: OfferIndex | None = None) -> Sh
 
     Raises:
         PeerFault: something in it is not signed by whom it names, or out of bounds.
-        InvalidRequest: an offer in it was not live or stands in it twice, or the going price is not that of its offers.
+        InvalidRequest: an offer in it was not live or stands in it twice, the going price is not that of its offers, or
+            a figure is beyond any job's.
     """
+    _check_figures(transcript.limits, transcript.job)
     bid = verify(transcript.bid, Bid)
     book = OfferBook(max_skew_ms=MAX_SKEW_MS, max_offers=MAX_OFFERS + 1, index=index)
     for seen in transcript.offers:

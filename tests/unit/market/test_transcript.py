@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from msgspec import to_builtins
 from msgspec.structs import replace
@@ -11,7 +13,9 @@ from market.ask import Ask, JobFacts, ask_of
 from market.decision import decide
 from market.errors import InvalidRequest
 from market.knowledge import Known
+from market.native_index import open_index
 from market.offer_book import OfferBook
+from market.offer_index import OfferIndex
 from market.records import Offer, PaymentTerms, Requirements
 from market.signing import Signer, Verified, digest, verify
 from market.transcript import (
@@ -271,3 +275,33 @@ def test_a_file_of_empty_lists_is_refused_before_it_fills_the_memory():
     with pytest.raises(InvalidRequest) as error:
         read_file(b"cfab award 1\n" + digest(b"cfab award 1\n", body) + body)
     assert error.value.code == "oversized"
+
+
+@pytest.mark.parametrize("index", [OfferIndex, open_index], ids=["in Python", "as built"])
+@pytest.mark.parametrize(
+    "job",
+    [
+        {"max_ms": -1}, {"max_ms": 2**64 - 1}, {"work_ms": 2**63}, {"work_ms": -1}, {"work_ms": 1, "work_speed": 2**63},
+        {"work_ms": 2**40, "work_speed": 2**40}, {"image_mib": 2**63}, {"moved_mib": -5}, {"waiting": 2**63},
+        {"waiting": -1},
+    ],
+)  # fmt: skip
+def test_figures_of_no_job_are_refused_whatever_index_counts(job: dict[str, int], index: Callable[[], OfferIndex]):
+    auction = Auction()
+    honest = record_auction(auction.book, auction.bid, auction.ask, now=NOW)
+    transcript = replace(honest, job=replace(honest.job, **job))
+    file = pack(transcript, an_award(auction.offers[0], slots=2, transcript=transcript.digest))
+    with pytest.raises(InvalidRequest) as error:
+        check_award(file, index=index())
+    assert error.value.code == "bad_figures"
+
+
+@pytest.mark.parametrize(
+    "figures", [{"max_price": 2**63}, {"max_price": -1}, {"max_rtt_us": -1}, {"max_rtt_us": 2**64 - 1}]
+)
+def test_limits_of_no_job_are_refused(figures: dict[str, int]):
+    auction = Auction()
+    honest = record_auction(auction.book, auction.bid, auction.ask, now=NOW)
+    transcript = replace(honest, limits=replace(honest.limits, **figures))
+    file = pack(transcript, an_award(auction.offers[0], slots=2, transcript=transcript.digest))
+    assert code_of(file) == "bad_figures"
