@@ -9,10 +9,18 @@ import sys
 
 import pytest
 
-from market import _offer_index, native_index
+from market import native_index
 from market.native_index import AVAILABLE, NativeIndex, open_index
 from market.offer_index import OfferIndex
 from market.offer_row import ALL, Query, Row, scan
+
+if not AVAILABLE:
+    pytest.fail(
+        "the native index was not compiled, or from another source: install a C compiler and Python's header files "
+        "(apt-get install gcc libc6-dev python3-dev), then: uv sync --locked --reinstall-package computefabric",
+        pytrace=False,
+    )
+from market import _offer_index
 
 ROW = Row(
     handle=3,
@@ -102,13 +110,6 @@ def filled(*rows: Row) -> NativeIndex:
     for row in rows:
         index.put(row)
     return index
-
-
-def test_it_was_built():
-    assert AVAILABLE, (
-        "the native index was not compiled: install a C compiler and Python's header files (apt-get install gcc "
-        "libc6-dev python3-dev), then run: uv sync --locked --reinstall-package computefabric"
-    )
 
 
 def test_who_asks_for_an_index_gets_the_one_in_c():
