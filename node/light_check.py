@@ -6,8 +6,9 @@ withdrawn or is over, as if it were live (*stale*). The first is seen at once. T
 arrived yet, so a peer in doubt is asked again after a grace, and is named only if it still does it then. Our own watch
 measures the grace: providers' clocks may be wrong.
 
-A peer is not named where those who do as it does outnumber those who contradict it, nor on the word of the offer's own
-provider: both would let a provider that shows its offer to few make the many look like liars.
+A peer is not named where those who do as it does are as many as those who contradict it, nor on the word of the
+offer's own provider: both would let a provider that shows its offer to few make the many look like liars. Only where
+two answered is one named on the word of the other, which may be the liar: whoever reads it must know that.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ def doubts(statements: list[Statement], now: int, *, grace_ms: int) -> dict[byte
             for one in judges
             if _differs(shown := one.shown.get(name), true) and not _is_refresh(shown, true, now - grace_ms)
         ]
-        if 0 < len(at_odds) <= len(judges) - len(at_odds):
+        if at_odds and _are_outnumbered(len(at_odds), len(judges)):
             for one in at_odds:
                 found.setdefault(one.peer, []).append(Discrepancy(true=true, shown=one.shown.get(name)))
     return found
@@ -135,6 +136,11 @@ def confirmed(in_doubt: list[Discrepancy], again: Statement) -> list[Discrepancy
         if again.complete and _differs(shown, one.true):
             still.append(Discrepancy(true=one.true, shown=shown))
     return still
+
+
+def _are_outnumbered(at_odds: int, judges: int) -> bool:
+    """Half of many can be one stranger's: they decide nothing. Of two, one must be wrong, and it is said which."""
+    return 2 * at_odds < judges or (at_odds, judges) == (1, 2)
 
 
 def _differs(shown: Verified[Offer] | None, true: Verified[Offer]) -> bool:

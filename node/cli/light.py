@@ -81,6 +81,8 @@ def tell_of(session: Session, peers: list[dict[str, Any]]) -> None:
     )
     if len(answered) == 1:
         _warn("only one peer answered: what it hides, or shows too late, cannot be told")
+    if len(answered) == 2 and any(peer["hides"] or peer["stale"] for peer in answered):
+        _warn("only two peers answered: the one that shows more may have kept it from the other")
     for peer in answered:
         for line in _misdeeds(peer):
             _warn(f"{_called(peer)} {line}")

@@ -131,6 +131,14 @@ def test_a_lone_witness_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert "12D3KooWsilent" not in ended.err
 
 
+@pytest.mark.parametrize(("peers", "is_said"), [(2, True), (3, False)])
+def test_of_two_who_contradict_each_other_either_may_be_wrong(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, peers: int, is_said: bool
+) -> None:
+    seen(monkeypatch, *[a_report() for _ in range(peers - 1)], a_report("12D3KooWhider", hides=HIDES))
+    assert ("only two peers answered" in cfab(tmp_path, "--light", "offers", environ=NOWHERE).err) is is_said
+
+
 def test_a_clock_that_may_be_wrong_is_mentioned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def look_at_market(*_args: object) -> Look:
         return Look(data=[], peers=[a_report()], clock_is_doubtful=True)  # type: ignore[list-item]
