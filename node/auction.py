@@ -84,6 +84,7 @@ class Auctioneer:
             crowded = hall.rivals.are_many(ask, [match.row for match in found.matches])
             if crowded:
                 await hall.rivals.settle()
+                await hall.rivals.make_way(bid, ask)
             quotes = await self._quotes(bid, ask, crowded=crowded) if purchase.quotes else []
             # From here to the transcript nothing may happen: it says what was known when the choice was made.
             now, rivals = hall.clock.now_ms(), hall.rivals.still_open(but=[bid]) if crowded else []

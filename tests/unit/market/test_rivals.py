@@ -14,7 +14,18 @@ from market.matching import shortlist
 from market.offer_book import OfferBook
 from market.offer_row import Query
 from market.records import Bid, Requirements
-from market.rivals import FEW, MAX_RIVALS, MOMENT_MS, Rival, compile_rivals, public_ask, replay, touching, turn_of
+from market.rivals import (
+    FEW,
+    MAX_RIVALS,
+    MOMENT_MS,
+    Rival,
+    compile_rivals,
+    leave_nothing,
+    public_ask,
+    replay,
+    touching,
+    turn_of,
+)
 from market.signing import Verified
 from tests.fakes.samples import ESCROW, NOW, a_bid, a_signer, an_ask, offered_by, some_limits
 
@@ -191,6 +202,13 @@ def test_touching_counts_who_could_take_one_of_these():
     rows = [match.row for match in shortlist(book, an_ask(), now=NOW).matches]
     assert touching(rows, rivals) == 3
     assert touching([], rivals) == 0
+
+
+def test_where_the_rivals_take_all_it_is_known():
+    book, everybody = a_book(1, 1), bids(4)
+    nothing = [leave_nothing(book, ask, everybody, NOW) for ask in asks(4)]
+    assert nothing.count(False) == 2, "two slots for four"
+    assert not leave_nothing(book, asks(1)[0], [], NOW)
 
 
 def test_nothing_fits_and_nothing_is_ranked():
