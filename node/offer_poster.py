@@ -67,7 +67,7 @@ class OfferPoster:
         """Milliseconds until the first machine must be posted again. A clock that was set back is no reason to wait."""
         now = self._clock.now_ms()
         oldest = min((machine.posted_at for machine in self._machines), default=now)
-        return min(oldest + wire.OFFER_REFRESH_MS - now, wire.OFFER_REFRESH_MS)
+        return max(0, min(oldest + wire.OFFER_REFRESH_MS - now, wire.OFFER_REFRESH_MS))
 
     async def withdraw(self) -> None:
         """Say that nothing is for sale here any more, for a node that is about to stop. Takes a moment, even when the

@@ -77,7 +77,7 @@ class RivalBids:
         """Wait until the moment of a bid made just now is over, and no more bids of it, or earlier ones, are heard."""
         end = (self._clock.now_ms() // MOMENT_MS + 1) * MOMENT_MS
         with trio.move_on_after(SETTLE_MOST_S):
-            await trio.sleep((end - self._clock.now_ms()) / 1000)
+            await trio.sleep(max(0, end - self._clock.now_ms()) / 1000)
             heard, since = -1, trio.current_time()
             while trio.current_time() - since < QUIET_S:
                 if heard != (heard := self._heard_between(end - _SLOWEST_MS, end)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 import trio
 from trio.testing import MockClock
 
@@ -119,15 +120,17 @@ async def test_only_machines_with_news_are_posted_before_their_time(autojump_clo
     assert [[offer.machine for offer in lot] for lot in stall.posted()] == [["m0", "m1", "m2"], ["m1"], ["m0", "m2"]]
 
 
-async def test_a_clock_that_is_set_back_does_not_silence_a_node(autojump_clock: MockClock):
+@pytest.mark.parametrize("skew_ms", [-3_600_000, 3_600_000])
+@pytest.mark.parametrize("at", [0.05, 1.0])
+async def test_a_clock_that_is_set_does_not_silence_a_node(autojump_clock: MockClock, skew_ms: int, at: float):
     stall = Stall()
 
-    async def set_back() -> None:
-        await trio.sleep(1)
-        stall.clock.skew_ms = -3_600_000
+    async def set_clock() -> None:
+        await trio.sleep(at)
+        stall.clock.skew_ms = skew_ms
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(set_back)
+        nursery.start_soon(set_clock)
         await stall.open(60)
     assert len(stall.posted()) >= 3
 

@@ -138,6 +138,13 @@ async def test_settling_ends_when_nothing_new_is_heard(autojump_clock: MockClock
         assert watch.still_open() == [0, 1, 2, 3]
 
 
+async def test_a_clock_that_jumps_does_not_hold_a_bid_up(autojump_clock: MockClock, watch: Watch):
+    times = iter([START_MS, *[START_MS + 3_600_000] * 100])
+    watch.sale.clock.now_ms = lambda: next(times)  # type: ignore[method-assign]
+    await watch.rivals.settle()
+    assert trio.current_time() <= SETTLE_MOST_S
+
+
 async def test_settling_ends_also_where_it_is_never_quiet(autojump_clock: MockClock, watch: Watch):
     async def keep_bidding() -> None:
         for number in range(1_000):
