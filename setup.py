@@ -12,7 +12,7 @@ setup(
             ["market/_offer_index.c"],
             py_limited_api=True,
             optional=True,
-            extra_compile_args=["-std=c11", "-O3", "-Wall", "-Wextra"],
+            extra_compile_args=["-std=c11", "-O3", "-g0", "-Wall", "-Wextra"],
         )
     ]
 )

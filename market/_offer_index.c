@@ -1,4 +1,4 @@
-/* The offers of a book by price, in C. Finds exactly what `scan` in market/offer_row.py finds; that page says what every
+/* The offers of a book by price, in C. Finds exactly what `scan` in market/offer_row.py finds; that page says what each
  * field means. Built where there is a compiler (setup.py); market/native_index.py is the way in.
  *
  * Rows of one class lie in blocks of 64, the blocks in ascending price. Beside each block stands its *zone*: the best
@@ -29,7 +29,7 @@ typedef unsigned __int128 u128;
 
 /* ---- Fields: as the named tuples have them, each with the largest value that is taken ---- */
 
-/* The bounds of market/records.py or wider. They keep every product below within 64 or 128 bits, as noted there. */
+/* The bounds of market/records.py or wider. They keep every product within 64 bits, or 128 (see `has_room`). */
 #define MAX_PRICE 1000000000000000 /* below 2^50 */
 #define MAX_SLOTS 8191             /* below 2^13 */
 #define MAX_LINK ((1 << 25) - 1)
@@ -422,7 +422,7 @@ static void measure(Zone *zone)
     for (u32 i = 0; i < zone->count; i++)
         widen(&zone->best, &zone->block->terms[i]);
     for (int column = 0; column < COLUMNS; column++)
-        zone->sum[column] = AT_LEAST[column] ? largest(zone->block->column[column]) : united(zone->block->column[column]);
+        zone->sum[column] = (AT_LEAST[column] ? largest : united)(zone->block->column[column]);
 }
 
 static void add_best(Cell *cell, const Terms *terms, Bytes sum)
@@ -646,19 +646,20 @@ static void *allocate(u64 count, size_t size)
     return array ? memset(array, 0, bytes) : NULL;
 }
 
-/* Makes room for so many, all zero where they are new. */
-static bool grow(void **array, u32 *room, u64 wanted, size_t size)
+/* Makes room for so many, all zero where they are new. `array` is the address of the pointer, of whatever type. */
+static bool grow(void *array, u32 *room, u64 wanted, size_t size)
 {
     if (wanted <= *room)
         return true;
     u64 more = wanted > 2ULL * *room ? wanted : 2ULL * *room;
-    void *larger = allocate(more, size);
+    void *old, *larger = allocate(more, size);
     if (!larger)
         return false;
+    memcpy(&old, array, sizeof old);
     if (*room)
-        memcpy(larger, *array, *room * size);
-    free(*array);
-    *array = larger;
+        memcpy(larger, old, *room * size);
+    free(old);
+    memcpy(array, &larger, sizeof larger);
     *room = (u32)more;
     return true;
 }
@@ -679,7 +680,7 @@ static bool reserve_blocks(Index *self, u32 wanted)
 /* For listing one more row in this cell, which may split a block. */
 static bool reserve(Index *self, Cell *cell)
 {
-    return reserve_blocks(self, 1) && grow((void **)&cell->zones, &cell->room, cell->n_zones + 1ULL, sizeof(Zone));
+    return reserve_blocks(self, 1) && grow(&cell->zones, &cell->room, cell->n_zones + 1ULL, sizeof(Zone));
 }
 
 static Cell *new_parts(Class *class, u32 count)
@@ -707,8 +708,8 @@ static Class *reserve_class(Index *self, u32 number)
 {
     if (class_at(self, number))
         return self->classes[number];
-    if (!grow((void **)&self->hopes, &self->hope_room, self->n_cells + 2ULL, sizeof(Hope))
-        || !grow((void **)&self->classes, &self->n_classes, number + 1ULL, sizeof(Class *)))
+    if (!grow(&self->hopes, &self->hope_room, self->n_cells + 2ULL, sizeof(Hope))
+        || !grow(&self->classes, &self->n_classes, number + 1ULL, sizeof(Class *)))
         return NULL;
     Class *class = allocate(1, sizeof *class);
     Cell *parts = class ? new_parts(class, 1) : NULL;
@@ -786,13 +787,13 @@ static void divide(Index *self, Class *class, u32 n_parts)
     Cell *parts = new_parts(class, n_parts), *old = class->parts;
     Priced *rows = priced_rows(class);
     bool ready = parts && rows && reserve_blocks(self, count / ROOMY + n_parts)
-        && grow((void **)&self->hopes, &self->hope_room, self->n_cells + n_parts + 1ULL, sizeof(Hope));
+        && grow(&self->hopes, &self->hope_room, self->n_cells + n_parts + 1ULL, sizeof(Hope));
     if (ready)
         choose_cuts(self, class, rows);
     for (u32 i = 0; ready && i < count; i++)
         sizes[n_parts > 1 ? part_of(class, &self->offers[rows[i].offer].terms) : 0]++;
     for (u32 i = 0; ready && i < n_parts; i++)
-        ready = grow((void **)&parts[i].zones, &parts[i].room, sizes[i] / ROOMY + 1, sizeof(Zone));
+        ready = grow(&parts[i].zones, &parts[i].room, sizes[i] / ROOMY + 1, sizeof(Zone));
     if (ready) {
         for (u32 i = 0; i < old_parts; i++)
             while (old[i].n_zones)
@@ -1013,7 +1014,8 @@ static bool read_number(PyObject *object, const char *name, u64 most, u64 *numbe
 
 static bool read_fields(PyObject *tuple, const Field *fields, int size, u64 *values)
 {
-    if (!is_a(tuple, PyTuple_Check(tuple) && PyTuple_Size(tuple) == size, "this", fields == row_fields ? "a Row" : "a Query"))
+    bool right = PyTuple_Check(tuple) && PyTuple_Size(tuple) == size;
+    if (!is_a(tuple, right, "the argument", fields == row_fields ? "a Row" : "a Query"))
         return false;
     for (int i = 0; i < size; i++)
         if (fields[i].most && !read_number(PyTuple_GetItem(tuple, i), fields[i].name, fields[i].most, &values[i]))
@@ -1073,8 +1075,8 @@ static bool read_row(PyObject *row, Offer *o)
         .region = v[R_region], .jurisdiction = v[R_jurisdiction], .runtimes = v[R_runtimes], .flags = v[R_flags],
         .vram = (u32)v[R_vram], .cpu = (u32)v[R_cpu], .memory = (u32)v[R_memory], .disk = (u32)v[R_disk],
         .cuda = (u32)v[R_cuda], .driver = (u32)v[R_driver], .notice = (u32)v[R_notice], .rtt_us = (u32)v[R_rtt_us],
-        .reputation = (u16)v[R_reputation], .handle = (u32)v[R_handle], .klass = (u16)v[R_klass], .free = (u16)v[R_free],
-        .id = PyBytes_AsString(id), .id_size = (size_t)PyBytes_Size(id), .row = row,
+        .reputation = (u16)v[R_reputation], .handle = (u32)v[R_handle], .klass = (u16)v[R_klass],
+        .free = (u16)v[R_free], .id = PyBytes_AsString(id), .id_size = (size_t)PyBytes_Size(id), .row = row,
     };
     Py_ssize_t n_images = PySet_Size(images) ? read_numbers(images, ANY, &o->images) : 0;
     o->n_images = (u32)n_images;
@@ -1111,7 +1113,8 @@ static bool read_sets(PyObject *tuple, Query *q)
     PyObject *classes = PyTuple_GetItem(tuple, Q_classes), *allow = PyTuple_GetItem(tuple, Q_allow),
              *deny = PyTuple_GetItem(tuple, Q_deny);
     q->allows = allow != Py_None;
-    if (!is_a(classes, PyTuple_Check(classes), "classes", "a tuple") || !is_a(deny, PyAnySet_Check(deny), "deny", "a set")
+    if (!is_a(classes, PyTuple_Check(classes), "classes", "a tuple")
+        || !is_a(deny, PyAnySet_Check(deny), "deny", "a set")
         || !is_a(allow, !q->allows || PyAnySet_Check(allow), "allow", "a set or None"))
         return false;
     u64 *numbers = NULL;
@@ -1171,7 +1174,7 @@ static bool read_query(PyObject *tuple, Query *q)
         .w_reliability = v[Q_w_reliability], .w_latency = v[Q_w_latency],
     };
     if (q->w_speed || q->w_reliability || q->w_latency)
-        q->going = (u128)(v[Q_reference]) * v[Q_slots] * v[Q_work_ms];
+        q->going = (u128)v[Q_reference] * v[Q_slots] * v[Q_work_ms];
     q->need = need_of(q);
     if (!read_sets(tuple, q))
         return false;
@@ -1299,8 +1302,8 @@ static bool find(const Index *self, PyObject *handle, Offer **offer)
 
 static bool reserve_handle(Index *self, u32 handle)
 {
-    return grow((void **)&self->by_handle, &self->handles, handle + 1ULL, sizeof(u32))
-        && grow((void **)&self->offers, &self->offer_room, self->n_offers + 1ULL, sizeof(Offer));
+    return grow(&self->by_handle, &self->handles, handle + 1ULL, sizeof(u32))
+        && grow(&self->offers, &self->offer_room, self->n_offers + 1ULL, sizeof(Offer));
 }
 
 static u32 place_of(Index *self, u32 handle)
@@ -1567,7 +1570,8 @@ static PyObject *index_rows(PyObject *object, PyObject *Py_UNUSED(none))
         long free_now = self->offers[i].free;
         Py_INCREF(row);
         if (PyLong_AsLong(PyTuple_GetItem(row, R_free)) != free_now) {
-            PyObject *replace = PyObject_GetAttrString(row, "_replace"), *change = Py_BuildValue("{s:l}", "free", free_now);
+            PyObject *replace = PyObject_GetAttrString(row, "_replace");
+            PyObject *change = Py_BuildValue("{s:l}", "free", free_now);
             Py_DECREF(row);
             row = replace && change ? PyObject_Call(replace, nothing, change) : NULL;
             Py_XDECREF(replace);
@@ -1610,13 +1614,14 @@ static PyMethodDef index_methods[] = {
 
 static PyType_Slot index_slots[] = {
     {Py_tp_doc, "The rows of a book, by price within their class: OfferIndex in C.\n\n"
-                "Handles are smaller than 2**24, classes than 2**16. What no valid offer or bid can be raises TypeError\n"
-                "or ValueError, and changes nothing."},
+                "Handles are smaller than 2**24, classes than 2**16. What no valid offer or bid can be raises\n"
+                "TypeError or ValueError, and changes nothing."},
     {Py_tp_new, index_new}, {Py_tp_dealloc, index_dealloc}, {Py_tp_traverse, index_traverse},
     {Py_tp_clear, index_clear}, {Py_tp_methods, index_methods}, {Py_sq_length, index_length}, {0, NULL},
 };
 static PyType_Spec index_spec = {"market._offer_index.NativeIndex", sizeof(Index), 0,
                                  Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE, index_slots};
+
 /* The fields as compiled, so that a library older than the Python around it is noticed. */
 static bool add_names(PyObject *module, const char *name, const Field *fields, int count)
 {
