@@ -34,6 +34,12 @@ def written_size(offer: Verified[Offer]) -> int:
     return len(offer.raw) + _BESIDE
 
 
+MOST_DISPLACED = 150
+"""Percent of the best score up to which one gives way to rivals. Bids cost nothing to invent: without a bound, whoever
+floods the market with them would push everybody down to the dearest offers. Beyond it, the race for the best is run: to
+lose it costs a round trip."""
+
+
 def decide(
     book: OfferBook,
     ask: Ask,
@@ -75,7 +81,8 @@ def _among_rivals(
     if not matches or touching([match.row for match in matches], rivals) <= FEW:
         return matches
     query = matches[0].query
-    left = replay(book.index, query, turn_of(ask), rivals, 4 * size)
+    dearest = matches[0].score * MOST_DISPLACED // 100
+    left = [one for one in replay(book.index, query, turn_of(ask), rivals, 4 * size) if one[0] <= dearest]
     known = {handle for _, handle in left}
 
     def ranked(count: int) -> list[tuple[int, int]]:

@@ -124,7 +124,7 @@ class OfferBook:
     def learn(self, refusal: Refusal, machine: str) -> None:
         """Believe a provider that says its slots are gone: valid for the version it speaks of and older ones."""
         entry = self._entries.get((refusal.provider, machine))
-        if entry is not None and entry.handle is not None:
+        if entry is not None and entry.handle is not None and refusal.version >= entry.free[0]:
             entry.free = (refusal.version, refusal.free_slots)
             self._compile(entry, was=entry.offer.record)
 
@@ -160,6 +160,7 @@ class OfferBook:
 
     def compile(self, ask: Ask, now: int, *, reference: int | None = None) -> Query:
         """The query for an ask. ``reference`` is the going price, by default :meth:`going_price` of its models."""
+        self.drop_expired(now)  # or the going price would depend on when a node last swept its book
         if reference is None:
             reference = self.going_price(ask.requirements.gpus)
         return self._compiler.query(ask, now=now, reference=reference, providers=self._numbers.get)
@@ -248,6 +249,8 @@ class OfferBook:
     def _replace(self, entry: _Entry, offer: Verified[Offer]) -> None:
         old, row = entry.offer, entry.row
         entry.offer = offer
+        if offer.record.expires_at < old.record.expires_at:
+            heapq.heappush(self._expiry, (offer.record.expires_at, (offer.record.provider, offer.record.machine)))
         if offer.record.withdrawn:
             self._unplace(entry, old.record)
         elif row is None:

@@ -135,6 +135,7 @@ class _Hunt:
         risk = 1000 + best.failure
         slope = w_cost * unit * risk
         floor = w_cost * (best.opening * _OPENING - 1)
+        room = count
         if slope and bound < _NOTHING:
             stop = min(stop, ((bound - floor) * 1000 - 1) // slope)
         while bits:
@@ -142,15 +143,19 @@ class _Hunt:
             spot = spots[place]
             price = spot.price
             if price > stop:
-                return
+                break
             bits ^= 1 << place
             points = w_cost * (price * unit * spot.risk // 1000 + spot.opening)
             if points <= bound and self._fits(spot):
                 found.append((points, spot))
-                if len(found) >= count:
+                if len(found) >= room:
                     bound = self._trim()
+                    # A market of equal tags keeps them all: sorted at every one, they would cost their square.
+                    room = 2 * len(found)
                     if slope:
                         stop = min(stop, ((bound - floor) * 1000 - 1) // slope)
+        if len(found) >= count:
+            self._trim()
 
     def bounds(self, best: Best) -> _Bounds:
         """What the best of a group says of the scores in it."""

@@ -11,6 +11,7 @@ loses the race more often.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from market.ask import Ask, JobFacts
@@ -29,6 +30,8 @@ MOMENT_MS = 500
 """Bids made within the same half second count as made at once. Longer than gossip takes."""
 MAX_RIVALS = 512
 """More are not played through: it would take tens of milliseconds for a hint."""
+MAX_OF_ONE = 32
+"""Bids of one requester that are counted with: a node that wants more at a time is its own rival first."""
 _ANY_PRICE = 10**15
 _UNKNOWN_MS = 86_400_000
 """Length of a job that nobody knows: long enough for the price to count for more than what it costs once."""
@@ -80,13 +83,22 @@ def compile_rivals(book: OfferBook, ask: Ask, bids: Iterable[Verified[Bid]], now
     alone = {bid.record.bid_id: bid for bid in sorted(bids, key=lambda bid: bid.id)}
     alone.pop(ask.bid_id, None)
     found: list[Rival] = []
+    of_one: Counter[bytes] = Counter()
+    going: dict[tuple[str, ...], int] = {}
     for bid in sorted((bid.record for bid in alone.values()), key=turn_of):
         if len(found) == MAX_RIVALS:
             break
+        of_one[bid.requester] += 1
+        if of_one[bid.requester] > MAX_OF_ONE:
+            continue
         try:
-            found.append((turn_of(bid), book.compile(public_ask(bid, ask.limits), now)))
+            models = bid.requirements.gpus
+            if models not in going:
+                going[models] = book.going_price(models)
+            query = book.compile(public_ask(bid, ask.limits), now, reference=going[models])
         except InvalidRequest:
             continue
+        found.append((turn_of(bid), query))
     return found
 
 

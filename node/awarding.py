@@ -29,6 +29,8 @@ from node.purchase import Purchase, Purse
 
 _AWARD_TTL_MS = wire.MAX_CLOCK_SKEW_MS + 30_000
 """By the provider's clock, which may be as wrong as ours: an award must not be born expired."""
+_MAX_ANSWER = 64 * 1024
+"""A lease holds an award of eight kibibytes. More than a few times that is read for seconds, for nothing."""
 _CANCEL_PAUSES_S = (0.0, 3.0, 10.0)
 """Before each try to call a lost award back. It may still be on its way when the first one arrives."""
 
@@ -125,7 +127,7 @@ class Awarding:
     async def _exchange(self, provider: bytes, request: bytes) -> bytes:
         async def send(timeout: float) -> bytes:
             return await self._network.request(
-                provider, wire.PROTOCOL_AWARD, request, timeout=timeout, max_response=wire.MAX_RESPONSE
+                provider, wire.PROTOCOL_AWARD, request, timeout=timeout, max_response=_MAX_ANSWER
             )
 
         try:
@@ -137,7 +139,7 @@ class Awarding:
                 raise lost from None
 
     def _read(self, answer: bytes, award: Verified[Award]) -> Answer:
-        reply = codec.unpack(answer, limit=wire.MAX_RESPONSE)
+        reply = codec.unpack(answer, limit=_MAX_ANSWER)
         if not isinstance(reply, dict):
             raise PeerFault("an answer to an award that is neither lease nor refusal", code="bad_answer")
         if isinstance(raw := reply.get("lease"), bytes):

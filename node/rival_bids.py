@@ -10,8 +10,10 @@ from itertools import chain, islice
 import trio
 
 from market.ask import Ask
+from market.feasibility import Candidate, Limits, is_feasible
+from market.money import MAX_PRICE
 from market.offer_row import Row
-from market.records import Bid
+from market.records import Bid, Offer
 from market.rivals import FEW, MAX_RIVALS, MOMENT_MS, compile_rivals, leave_nothing, touching
 from market.signing import Verified
 from node import wire
@@ -48,15 +50,26 @@ class RivalBids:
     def still_open(self, *, but: Collection[Verified[Bid]]) -> list[Verified[Bid]]:
         """The bids that may still take slots, ``but`` some: of each job the newest, and none that an offer names as
         granted. Of too many, those heard last."""
-        granted = {name for offer in self._intake.book.live(self._clock.now_ms()) for name in offer.record.granted}
         newest: dict[tuple[bytes, bytes], Verified[Bid]] = {}
         for bid in self._recent():
             job = (bid.record.requester, bid.record.spec_hash)
             known = newest.pop(job, bid)
             newest[job] = max(bid, known, key=lambda one: (one.record.issued_at, one.id))
         left_out = {bid.id for bid in but}
-        found = [bid for bid in newest.values() if bid.record.bid_id[:8] not in granted and bid.id not in left_out]
-        return found[-MAX_RIVALS:]
+        found = [bid for bid in newest.values() if bid.id not in left_out][-2 * MAX_RIVALS :]
+        granted = self._granted({bid.record.bid_id[:8]: bid.record for bid in found})
+        return [bid for bid in found if bid.record.bid_id[:8] not in granted][-MAX_RIVALS:]
+
+    def _granted(self, bids: dict[bytes, Bid]) -> set[bytes]:
+        """Which of these an offer names as granted. Only one that could have served it is believed: anybody can write
+        any name on a tag, and would silence rivals with it."""
+        names, granted = bids.keys(), set[bytes]()
+        for offer in self._intake.book.live(self._clock.now_ms()):
+            tag = offer.record
+            if tag.granted and tag.free_slots < tag.total_slots:
+                named = names & set(tag.granted)
+                granted |= {name for name in named - granted if could_serve(tag, bids[name])}
+        return granted
 
     def are_many(self, ask: Ask, rows: Sequence[Row], *, but: Collection[Verified[Bid]] = ()) -> bool:
         """Whether more bids than a few, ``but`` some, were made at about the same time for what this one is for, and
@@ -97,3 +110,11 @@ class RivalBids:
 
     def _heard_between(self, start: int, end: int) -> int:
         return sum(start <= bid.record.issued_at < end for bid in self._intake.bids_heard.values())
+
+
+def could_serve(offer: Offer, bid: Bid) -> bool:
+    """Whether a machine is of the kind that a bid asks for, whatever is free of it and whatever it costs."""
+    whole = Candidate(offer=offer, free_slots=offer.total_slots)
+    pays = offer.settlement
+    limits = Limits(max_price=MAX_PRICE, chain_id=pays.chain_id, escrow=pays.escrow, deny=(bid.requester,))
+    return is_feasible(whole, bid.requirements, limits)

@@ -6,7 +6,7 @@ import random
 
 from msgspec.structs import replace
 
-from market.decision import decide, requote
+from market.decision import MOST_DISPLACED, decide, requote
 from market.offer_book import OfferBook
 from market.records import Bid, Quote, Requirements
 from market.rivals import FEW
@@ -101,3 +101,18 @@ def test_a_rival_that_asks_for_something_else_is_none():
     ]
     found = decide(a_book(), an_ask(limits=some_limits()), now=NOW, rivals=elsewhere).matches
     assert prices(found) == [100 + number for number in range(12)]
+
+
+def test_invented_bids_push_nobody_far_up_the_prices():
+    """Three hundred bids that nobody means, dated back, and offers from 100 to 400: half as dear again is the most."""
+    book = OfferBook(max_skew_ms=60_000)
+    for number in range(300):
+        book.take(offered_by(a_signer(f"p{number}"), price=100 + number, free_slots=1), NOW)
+    fakes = [
+        (signer := a_signer(f"fake{n}")).sign(
+            a_bid(requester=signer.key, bid_id=bytes([n]) * 16, issued_at=NOW - 9_000)
+        )
+        for n in range(250)
+    ]
+    first = decide(book, an_ask(issued_at=NOW), now=NOW, rivals=fakes).matches[0]
+    assert first.price <= 100 * MOST_DISPLACED // 100

@@ -197,3 +197,18 @@ def test_the_going_price_may_be_told_and_is_that_of_the_models_asked_for():
     ask = an_ask(requirements=Requirements(gpus=("H100",)))
     assert book.compile(ask, NOW).reference == book.going_price(("H100",))
     assert book.compile(ask, NOW, reference=7).reference == 7
+
+
+def test_a_late_word_about_an_older_version_does_not_undo_a_newer_one(book: OfferBook):
+    book.take(_offer(version=7, free_slots=2), NOW)
+    book.learn(a_refusal(version=7, free_slots=0), "m0")
+    book.learn(a_refusal(version=6, free_slots=1), "m0")
+    assert book.free_slots(_offer(version=7, free_slots=2).record) == 0
+
+
+def test_the_going_price_is_that_of_live_offers_whenever_the_book_was_swept(book: OfferBook):
+    book.take(_offer(machine="old", price=10, expires_at=NOW + 1_000), NOW)
+    book.take(_offer(machine="new", price=30), NOW)
+    book.take(_offer(machine="short", version=1, price=20), NOW)
+    book.take(_offer(machine="short", version=2, price=20, expires_at=NOW + 500), NOW)
+    assert book.compile(an_ask(), NOW + 2_000).reference == 30

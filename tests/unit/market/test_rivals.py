@@ -16,6 +16,7 @@ from market.offer_row import Query
 from market.records import Bid, Requirements
 from market.rivals import (
     FEW,
+    MAX_OF_ONE,
     MAX_RIVALS,
     MOMENT_MS,
     Rival,
@@ -189,11 +190,15 @@ def test_a_rival_whose_strategy_is_not_known_is_no_rival():
 
 
 def test_so_many_rivals_and_no_more():
-    signer = RIVALS[0]
-    flood = [
-        signer.sign(a_bid(requester=signer.key, bid_id=number.to_bytes(16, "big"))) for number in range(MAX_RIVALS + 9)
-    ]
-    assert len(compile_rivals(a_book(1), an_ask(), flood, NOW)) == MAX_RIVALS
+    def flood(requesters: int) -> list[Verified[Bid]]:
+        signers = [a_signer(f"flood{number}") for number in range(requesters)]
+        return [
+            signers[n % requesters].sign(a_bid(requester=signers[n % requesters].key, bid_id=n.to_bytes(16, "big")))
+            for n in range(MAX_RIVALS + 9)
+        ]
+
+    assert len(compile_rivals(a_book(1), an_ask(), flood(50), NOW)) == MAX_RIVALS
+    assert len(compile_rivals(a_book(1), an_ask(), flood(1), NOW)) == MAX_OF_ONE
 
 
 def test_touching_counts_who_could_take_one_of_these():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 import trio.lowlevel
@@ -45,6 +47,10 @@ async def watch(autojump_clock: MockClock) -> Watch:
     return Watch()
 
 
+SOLD = {"free_slots": 1, "total_slots": 2}
+"""A machine that has granted something shows fewer free slots than it has."""
+
+
 async def test_bids_that_were_heard_are_rivals_and_so_are_our_own_other_ones(autojump_clock: MockClock, watch: Watch):
     watch.hear(1, 2)
     with watch.rivals.bidding(a_rival_bid(3)), watch.rivals.bidding(OURS):
@@ -68,8 +74,18 @@ async def test_a_bid_from_a_far_future_is_no_rival(autojump_clock: MockClock, wa
 
 async def test_who_was_granted_slots_is_no_rival_for_the_rest(autojump_clock: MockClock, watch: Watch):
     watch.hear(1, 2)
-    watch.sale.intake.take(an_offer_by(0, version=2, granted=(a_rival_bid(1).record.bid_id[:8],)))
+    watch.sale.intake.take(an_offer_by(0, version=2, granted=(a_rival_bid(1).record.bid_id[:8],), **SOLD))
     assert watch.still_open() == [2]
+
+
+@pytest.mark.parametrize("tag", [{}, {"free_slots": 1, "total_slots": 2, "gpu": "none", "vram_mib": 0}])
+async def test_a_tag_that_could_not_have_served_a_bid_silences_nobody(
+    autojump_clock: MockClock, watch: Watch, tag: dict[str, Any]
+):
+    """Nothing of the one is sold, the other has no card: whoever wrote the name there was not granting anything."""
+    watch.hear(1, requirements=Requirements(vram_mib=1))
+    watch.sale.intake.take(an_offer_by(0, version=2, granted=(a_rival_bid(1).record.bid_id[:8],), **tag))
+    assert watch.still_open() == [1]
 
 
 async def test_of_a_job_that_bids_again_only_the_newest_bid_counts(autojump_clock: MockClock, watch: Watch):
@@ -95,7 +111,7 @@ async def test_many_are_more_than_a_few_for_the_same_machines(autojump_clock: Mo
 async def test_a_market_is_crowded_also_when_all_the_others_were_served(autojump_clock: MockClock, watch: Watch):
     watch.hear(*range(FEW + 1))
     granted = tuple(a_rival_bid(number).record.bid_id[:8] for number in range(FEW + 1))
-    watch.sale.intake.take(an_offer_by(0, version=2, granted=granted))
+    watch.sale.intake.take(an_offer_by(0, version=2, granted=granted, **SOLD))
     assert (watch.still_open(), watch.are_many()) == ([], True)
 
 
