@@ -18,6 +18,7 @@ class Known(Struct, frozen=True, kw_only=True):
         rtt_us: measured round trip in microseconds, 0 when not measured.
         speed: measured speed, 1000 is one A100; 0 when there is nothing better than the offer's word.
         link_mbps: measured transfer rate in megabits per second; 0 when there is nothing better than the offer's word.
+        dealt: whether it ever honoured an award of ours: such a one is no stranger posing as many.
         opening: token units that paying this provider costs in gas; 0 where a lane is open already.
     """
 
@@ -26,6 +27,7 @@ class Known(Struct, frozen=True, kw_only=True):
     rtt_us: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
     speed: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     link_mbps: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    dealt: bool = False
     opening: Annotated[int, Meta(ge=0, le=2**53)] = 0
 
 

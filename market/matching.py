@@ -136,7 +136,8 @@ def _choose(book: OfferBook, ask: Ask, query: Query, ranked: list[tuple[int, int
         if row.flags & OVERFLOW and not _fits_by_words(book, offer, ask):
             continue
         crowd, most = neighbourhood(offer.record)
-        if crowd and crowds[crowd] >= most:
+        # Addresses are only claimed: by naming another's, strangers must not push out somebody we know.
+        if crowd and crowds[crowd] >= most and not book.known(offer.record.provider).dealt:
             continue
         providers.add(row.provider)
         crowds[crowd] += 1

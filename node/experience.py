@@ -165,6 +165,7 @@ class Experience:
                 rtt_us=self._rtt_us.get(provider, 0),
                 speed=known.speed,
                 link_mbps=known.link_mbps,
+                dealt=known.conduct.honoured > 0,
                 opening=self._opening(provider),
             ),
         )

@@ -149,6 +149,14 @@ def test_a_network_of_the_other_kind_has_two_lines_too():
     assert prices(look(book_of(*offers))) == [1, 2, 4]
 
 
+def test_strangers_that_claim_its_network_do_not_push_out_who_is_known():
+    known, strangers = at("known", PUBLIC, price=9), [at(f"s{n}", PUBLIC, price=n) for n in range(3)]
+    book = book_of(known, *strangers)
+    assert prices(look(book)) == [0, 1]
+    book.know(a_signer("known").key, Known(dealt=True))
+    assert prices(look(book)) == [0, 1, 9]
+
+
 def test_a_relay_has_eight_lines():
     offers = [
         at(f"p{number}", "/ip4/198.51.100.7/tcp/1/p2p/RELAY/p2p-circuit/p2p/x", price=number) for number in range(12)
