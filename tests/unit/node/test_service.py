@@ -168,6 +168,23 @@ def test_a_job_is_followed_from_submission_to_receipt():
     visit(ask)
 
 
+def test_the_members_of_a_gang_are_jobs_that_know_each_other():
+    async def ask(buyer: NodeService, _seller: NodeService, _market: Marketplace) -> None:
+        answer = await buyer.submit(request(machines=2, wait_ms=60_000).to_json())
+        assert (answer["job"], len(answer["jobs"])) == (answer["jobs"][0], 2)
+        first, second = [await buyer.job(job) for job in answer["jobs"]]
+        assert is_plain(first)
+        assert (first["name"], second["name"]) == ("job-0", "job-1")
+        assert first["gang"] is not None
+        assert second["gang"] == {**first["gang"], "rank": 1}
+        assert (first["gang"]["rank"], first["gang"]["size"]) == (0, 2)
+        await buyer.cancel(answer["jobs"][1])
+        for job in answer["jobs"]:
+            await until(buyer, job, "cancelled")
+
+    visit(ask)
+
+
 def test_both_sides_have_a_receipt_for_the_same_amount():
     async def ask(buyer: NodeService, seller: NodeService, _market: Marketplace) -> None:
         await until(buyer, await submit(buyer), "succeeded")
