@@ -78,8 +78,8 @@ class OfferRef(TypedDict):
 
 class PeerReport(TypedDict):
     """What one peer did when it was asked with ``--light``. ``offers`` counts what it showed; ``complete`` is false
-    when it did not show everything. ``hides`` and ``stale`` name at most 100 offers that it did not show, or showed in an
-    older version or after their end; ``forges`` counts records that nobody signed like that, by code."""
+    when it did not show everything. ``hides`` and ``stale`` name at most 100 offers that it did not show, or showed in
+    an older version or after their end; ``forges`` counts records that nobody signed like that, by code."""
 
     peer: str
     peer_id: str
