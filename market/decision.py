@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from market.ask import Ask
 from market.matching import MAX_SHORTLIST, Match, Shortlist, spread
 from market.offer_book import OfferBook
-from market.offer_row import rank
+from market.offer_row import Query, rank
 from market.records import Bid, Offer, Quote
 from market.rivals import FEW, Rival, compile_rivals, replay, touching, turn_of
 from market.signing import Verified
@@ -21,6 +21,17 @@ MAX_OFFER_BYTES = 7 * 1024 * 1024
 """A market with more offers, or with larger ones, is not written down whole (:mod:`market.transcript`)."""
 _BESIDE = 128
 """What is written beside an offer, bytes at most."""
+
+
+class Decision(Shortlist):
+    """The list an award is chosen from. ``is_left_out``: rivals are expected to take everything that fits, and the list
+    is what there is if they do not come."""
+
+    __slots__ = ("is_left_out",)
+
+    def __init__(self, matches: tuple[Match, ...], considered: int, query: Query, *, is_left_out: bool) -> None:
+        super().__init__(matches, considered, query)
+        self.is_left_out = is_left_out
 
 
 def can_be_written(book: OfferBook, now: int) -> bool:
@@ -49,7 +60,7 @@ def decide(
     quotes: Sequence[Verified[Quote]] = (),
     reference: int | None = None,
     size: int = MAX_SHORTLIST,
-) -> Shortlist:
+) -> Decision:
     """The ranked list an award is chosen from, best first.
 
     Args:
@@ -67,19 +78,20 @@ def decide(
         waiting = reference if ask.job.waiting is None else ask.job.waiting
         query = query._replace(reference=reference, waiting=waiting)
     matches = spread(book, ask, query, lambda count: book.index.top(query, count), size)
+    is_left_out = False
     if rivals and can_be_written(book, now):
-        matches = _among_rivals(book, ask, matches, compile_rivals(book, ask, rivals, now), size)
+        matches, is_left_out = _among_rivals(book, ask, matches, compile_rivals(book, ask, rivals, now), size)
     if quotes:
         matches = requote(matches, ask, quotes, now)
-    return Shortlist(matches, len(book), query)
+    return Decision(matches, len(book), query, is_left_out=is_left_out)
 
 
 def _among_rivals(
     book: OfferBook, ask: Ask, matches: tuple[Match, ...], rivals: list[Rival], size: int
-) -> tuple[Match, ...]:
-    """The list as the rivals leave it, followed by what there is if they do not come."""
+) -> tuple[tuple[Match, ...], bool]:
+    """The list as the rivals leave it, then what there is if they do not come, and whether they leave nothing."""
     if not matches or touching([match.row for match in matches], rivals) <= FEW:
-        return matches
+        return matches, False
     query = matches[0].query
     dearest = matches[0].score * MOST_DISPLACED // 100
     left = [one for one in replay(book.index, query, turn_of(ask), rivals, 4 * size) if one[0] <= dearest]
@@ -88,7 +100,7 @@ def _among_rivals(
     def ranked(count: int) -> list[tuple[int, int]]:
         return left + [one for one in book.index.top(query, count) if one[1] not in known]
 
-    return spread(book, ask, query, ranked, size)
+    return spread(book, ask, query, ranked, size), not left
 
 
 def requote(matches: tuple[Match, ...], ask: Ask, quotes: Sequence[Verified[Quote]], now: int) -> tuple[Match, ...]:

@@ -135,12 +135,6 @@ def replay(index: OfferIndex, mine: Query, turn: Turn, rivals: Iterable[Rival], 
             index.give(handle, slots)
 
 
-def leave_nothing(book: OfferBook, ask: Ask, bids: Iterable[Verified[Bid]], now: int) -> bool:
-    """Whether rivals are expected to take everything that fits an ask."""
-    query = book.compile(ask, now)
-    return not replay(book.index, query, turn_of(ask), compile_rivals(book, ask, bids, now), 0)
-
-
 def _play(index: OfferIndex, queries: Iterable[Query], taken: list[tuple[int, int]]) -> None:
     for query in queries:
         handle = index.match(query)

@@ -28,6 +28,7 @@ from node.ports import Clock, Network
 from node.purchase import Purchase, Purse
 from node.quotes import PATIENCE_S, ask_for_quotes
 
+MAKE_WAY_S = 0.75
 _GONE, _TOO_DEAR, _QUOTE_IS_OLD = "gone", "too_dear", "quote_expired"
 
 __all__ = ["Auctioneer", "Outcome", "Purchase", "Purse", "Tell"]
@@ -84,13 +85,9 @@ class Auctioneer:
             crowded = hall.rivals.are_many(ask, [match.row for match in found.matches])
             if crowded:
                 await hall.rivals.settle()
-                await hall.rivals.make_way(bid, ask)
             quotes = await self._quotes(bid, ask, crowded=crowded) if purchase.quotes else []
-            # From here to the transcript nothing may happen: it says what was known when the choice was made.
-            now, rivals = hall.clock.now_ms(), hall.rivals.still_open(but=[bid]) if crowded else []
-            found = decide(book, ask, now=now, rivals=rivals, quotes=quotes)
+            found, transcript = await self._choose(bid, ask, quotes, crowded=crowded)
             reasons = hall.why_not(ask)
-            transcript = codec.pack_record(record_auction(book, bid, ask, now=now, rivals=rivals, quotes=quotes))
             await tell("matching", describe_match(found, reasons, ask))
             for match in found.matches:
                 if match.quote is not None:
@@ -101,10 +98,31 @@ class Auctioneer:
         lease, match, file = won
         return Outcome(lease=lease, match=match, shortlist=found, why_not=reasons, file=file)
 
+    async def _choose(
+        self, bid: Verified[Bid], ask: Ask, quotes: list[Verified[Quote]], *, crowded: bool
+    ) -> tuple[Shortlist, bytes]:
+        """Rank the offers by what is known now, and write that down.
+
+        Where rivals are expected to take everything, they are let go first: to ask now would be to take what falls to
+        one of them. What they leave after all is on the tags a moment later.
+        """
+        hall = self.hall
+        now, rivals = hall.clock.now_ms(), self._open_rivals(bid, crowded=crowded)
+        found = decide(hall.book, ask, now=now, rivals=rivals, quotes=quotes)
+        if found.is_left_out:
+            await trio.sleep(MAKE_WAY_S)
+            now, rivals = hall.clock.now_ms(), self._open_rivals(bid, crowded=crowded)
+            found = decide(hall.book, ask, now=now, rivals=rivals, quotes=quotes)
+        # Nothing may happen in between: the transcript says what was known when the choice was made.
+        return found, codec.pack_record(record_auction(hall.book, bid, ask, now=now, rivals=rivals, quotes=quotes))
+
+    def _open_rivals(self, bid: Verified[Bid], *, crowded: bool) -> list[Verified[Bid]]:
+        return self.hall.rivals.still_open(but=[bid]) if crowded else []
+
     async def _quotes(self, bid: Verified[Bid], ask: Ask, *, crowded: bool) -> list[Verified[Quote]]:
         """What the best would take less for."""
         hall = self.hall
-        rivals = hall.rivals.still_open(but=[bid]) if crowded else []
+        rivals = self._open_rivals(bid, crowded=crowded)
         found = decide(hall.book, ask, now=hall.clock.now_ms(), rivals=rivals)
         return await ask_for_quotes(hall.network, hall.clock, bid, found.matches)
 

@@ -12,8 +12,9 @@ from node import wire
 from node.admission import pack_batch
 from node.ports import Network
 
-TICK_S = 0.05
-"""Bids wait for each other so long. Nobody waits for them: their auctions go on meanwhile."""
+TICK_S, PAUSE_S = 0.05, 0.25
+"""The first bid after a while waits so long for others, the next ones until so long after the last message. Nobody
+waits for them: their auctions go on meanwhile."""
 _MOST_BYTES = wire.MAX_GOSSIP_BYTES - 1024
 _MOST_WAITING = 1024
 
@@ -34,9 +35,11 @@ class BidPoster:
 
     async def post_forever(self) -> None:
         """Publish what was posted, until cancelled."""
+        last = float("-inf")
         while True:
             await self._something.wait()
-            await trio.sleep(TICK_S)
+            await trio.sleep(max(TICK_S, last + PAUSE_S - trio.current_time()))
+            last = trio.current_time()
             self._something = trio.Event()
             bids, self._waiting = self._waiting, []
             for batch in batches(bids):

@@ -13,7 +13,7 @@ from node.machine import Machine, withdrawal
 from node.offer_intake import OfferIntake
 from node.ports import Clock, Network
 
-_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.1, 1.0
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.25, 1.0
 """Between two posts, the longer the more often things change: a delivery costs milliseconds of CPU everywhere."""
 _GOODBYE_S, _ON_ITS_WAY_S = 2.0, 0.2
 """For all that is said when a node stops, and of it for the network to send what was handed to it."""

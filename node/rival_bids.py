@@ -14,7 +14,7 @@ from market.feasibility import Candidate, Limits, is_feasible
 from market.money import MAX_PRICE
 from market.offer_row import Row
 from market.records import Bid, Offer
-from market.rivals import FEW, MAX_RIVALS, MOMENT_MS, compile_rivals, leave_nothing, touching
+from market.rivals import FEW, MAX_RIVALS, MOMENT_MS, compile_rivals, touching
 from market.signing import Verified
 from node import wire
 from node.offer_intake import OfferIntake
@@ -24,7 +24,6 @@ QUIET_S = 0.25
 """When no bid of our own moment was heard for so long, all of them have arrived."""
 SETTLE_MOST_S = 4.0
 """A bid waits no longer than this, however slow the network is."""
-MAKE_WAY_S = 0.75
 _LOOK_S = 0.05
 _SLOWEST_MS = 2_000
 """Bids that were made so much before ours are no reason to wait: their authors' clocks are slow."""
@@ -96,12 +95,6 @@ class RivalBids:
                 if heard != (heard := self._heard_between(end - _SLOWEST_MS, end)):
                     since = trio.current_time()
                 await trio.sleep(_LOOK_S)
-
-    async def make_way(self, bid: Verified[Bid], ask: Ask) -> None:
-        """Where the others are expected to take everything, let them: to ask now would be to take what falls to one of
-        them. What they leave after all is on the tags a moment later."""
-        if leave_nothing(self._intake.book, ask, self.still_open(but=[bid]), self._clock.now_ms()):
-            await trio.sleep(MAKE_WAY_S)
 
     def _recent(self) -> list[Verified[Bid]]:
         now = self._clock.now_ms()

@@ -21,7 +21,6 @@ from market.rivals import (
     MOMENT_MS,
     Rival,
     compile_rivals,
-    leave_nothing,
     public_ask,
     replay,
     touching,
@@ -210,10 +209,10 @@ def test_touching_counts_who_could_take_one_of_these():
 
 
 def test_where_the_rivals_take_all_it_is_known():
-    book, everybody = a_book(1, 1), bids(4)
-    nothing = [leave_nothing(book, ask, everybody, NOW) for ask in asks(4)]
-    assert nothing.count(False) == 2, "two slots for four"
-    assert not leave_nothing(book, asks(1)[0], [], NOW)
+    book, everybody = a_book(1, 1), bids(8)
+    left_out = [decide(book, ask, now=NOW, rivals=everybody).is_left_out for ask in asks(8)]
+    assert left_out.count(False) == 2, "two slots for eight"
+    assert not decide(book, asks(1)[0], now=NOW, rivals=[]).is_left_out
 
 
 def test_nothing_fits_and_nothing_is_ranked():

@@ -13,6 +13,7 @@ from market.records import Lease, Quote, RefusalReason, Requirements
 from market.signing import verify
 from market.transcript import check_award
 from node import wire
+from node.auction import MAKE_WAY_S
 from node.control import price_view
 from node.ports import PeerUnreachable
 from node.rival_bids import SETTLE_MOST_S
@@ -186,6 +187,27 @@ async def _buy_job(sale: Sale, number: int) -> None:
     assert outcome.file is not None
     found = check_award(outcome.file)
     assert found.place == 1
+
+
+async def test_who_is_left_nothing_lets_the_others_go_first_and_takes_what_they_leave(autojump_clock: MockClock):
+    async with a_sale(2, free_slots=3, total_slots=3) as sale:
+        bids = [a_rival_bid(number) for number in range(8)]
+        sale.hear(*bids)
+        granted = tuple(bid.record.bid_id[:8] for bid in bids)
+
+        async def serve() -> None:
+            """Two of the eight are served by the first, none by the second."""
+            await trio.sleep(0.9)
+            sale.intake.take(an_offer_by(0, price=100, version=2, free_slots=1, granted=granted[:2]))
+            sale.intake.take(an_offer_by(1, price=101, version=2, free_slots=2, granted=granted[2:]))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            # The last of its moment: all eight go first.
+            await trio.sleep(0.6)
+            await sale.buy()
+            assert trio.current_time() > 0.6 + MAKE_WAY_S
+    assert sale.asked() == [100]
 
 
 async def test_among_many_bids_of_others_the_choice_waits_until_they_are_heard(autojump_clock: MockClock):

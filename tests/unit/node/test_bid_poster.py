@@ -9,7 +9,7 @@ from market.records import Bid, Requirements
 from market.signing import Verified
 from node import wire
 from node.admission import VerifiedRecords, judge_batch
-from node.bid_poster import TICK_S, BidPoster, batches
+from node.bid_poster import PAUSE_S, TICK_S, BidPoster, batches
 from node.ports import Verdict
 from tests.fakes.desks import RecordingNetwork
 from tests.fakes.sales import a_rival_bid
@@ -43,8 +43,13 @@ async def test_bids_of_one_moment_travel_together(autojump_clock: MockClock):
 
 
 async def test_a_later_bid_travels_later(autojump_clock: MockClock):
-    messages = await published((0, bids(1)), (2 * TICK_S, bids(2)[1:]))
+    messages = await published((0, bids(1)), (2 * PAUSE_S, bids(2)[1:]))
     assert len(messages) == 2
+
+
+async def test_who_keeps_bidding_speaks_now_and_then(autojump_clock: MockClock):
+    messages = await published(*[(PAUSE_S / 10, bids(1)) for _ in range(20)])
+    assert 3 <= len(messages) <= 4, "20 bids within half a second"
 
 
 async def test_many_bids_are_cut_into_messages_that_others_accept(autojump_clock: MockClock):

@@ -11,9 +11,9 @@ from trio.testing import MockClock
 
 from market.matching import shortlist
 from market.records import Requirements
-from market.rivals import FEW, MAX_RIVALS, MOMENT_MS
+from market.rivals import FEW, MAX_RIVALS
 from node import wire
-from node.rival_bids import MAKE_WAY_S, QUIET_S, SETTLE_MOST_S, RivalBids
+from node.rival_bids import QUIET_S, SETTLE_MOST_S, RivalBids
 from tests.fakes.sales import Sale, a_rival_bid, an_offer_by
 from tests.fakes.samples import an_ask
 from tests.simulation.marketplace import START_MS
@@ -128,17 +128,6 @@ async def test_bids_that_trickle_in_are_no_burst(autojump_clock: MockClock, watc
         watch.hear(number, issued_at=watch.sale.clock.now_ms(), expires_at=watch.sale.clock.now_ms() + 60_000)
         assert not watch.are_many()
         await trio.sleep(wire.RIVAL_MS / 1000 / FEW)
-
-
-async def test_who_is_left_nothing_lets_the_others_go_first(autojump_clock: MockClock, watch: Watch):
-    ours = a_rival_bid(999, issued_at=START_MS + MOMENT_MS)
-    ask = an_ask(bid_id=ours.record.bid_id, issued_at=ours.record.issued_at)
-    watch.hear(1)
-    await watch.rivals.make_way(ours, ask)
-    assert trio.current_time() == 0, "there is a second slot"
-    watch.hear(2)
-    await watch.rivals.make_way(ours, ask)
-    assert trio.current_time() == MAKE_WAY_S
 
 
 async def test_settling_ends_when_nothing_new_is_heard(autojump_clock: MockClock, watch: Watch):
