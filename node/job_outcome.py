@@ -107,7 +107,9 @@ def describe_no_match(found: Shortlist, reasons: WhyNot, *, waited_ms: int = 0, 
     """
     if machines > 1:
         fitting = len(found.matches)
-        message = f"{machines} machines of different owners could not be had at once: {fitting} of them offer what fits"
+        message = (
+            f"{machines} machines of different owners could not be had at once; {fitting} owners have one that fits"
+        )
     elif found.matches:
         message = f"{len(found.matches)} offers fit, but none of their providers granted a lease"
     else:

@@ -232,7 +232,7 @@ class ProviderSearch:
 
     async def _no_match(self, job: Job) -> None:
         ask, found, reasons = self.look(job.request, job.spec)
-        if not found.matches:
+        if not found.matches or not self._are_enough(job, found):
             seen = name_binding_cap(describe_match(found, reasons, ask), job.request)
             await self._tell(job, "matching", seen)
         machines = len(job.team)

@@ -86,7 +86,7 @@ def _stopped(view: dict[str, Any]) -> str:
     if not gang:
         return "is being stopped"
     if view.get("started_at"):
-        return f"is being stopped; the other {gang['size'] - 1} of its gang go on"
+        return f"is being stopped, and it alone of the {gang['size']} of its gang"
     return f"is being stopped, and with it all {gang['size']} of its gang: none begins without the others"
 
 

@@ -86,7 +86,10 @@ def _submit(typed: TypedJob, *, detach: bool, ticks: bool, mirror: bool) -> int:
         session.say("! outputs are not all where they were wanted; the lines marked '!' above say why")
     if not session.as_json and final.get("code") != "no_match":
         session.say(f"  next: cfab receipts {short(job)}")
-    return _of_the_others(client, gang[1:], session, mirror=mirror) or job_exit_code(final, mirror=mirror)
+    # Where the first did not begin, none did, and that is told.
+    began = final.get("type") == "succeeded" or final.get("code") == "exit"
+    others = _of_the_others(client, gang[1:], session, mirror=mirror) if began else 0
+    return others or job_exit_code(final, mirror=mirror)
 
 
 def _beginning(job: str, gang: list[str]) -> list[str]:

@@ -31,7 +31,8 @@ def verify_award(file: str) -> int:
     from market.transcript import check_award, read_file
 
     try:
-        found = check_award(read_file(data))
+        award = read_file(data)
+        found = check_award(award)
     except InvalidRequest as error:
         if session.as_json:
             session.emit({"valid": False, "code": error.code, "message": error.message})
@@ -41,7 +42,7 @@ def verify_award(file: str) -> int:
     if session.as_json:
         session.emit({"valid": True, **_view(found)})
     else:
-        _show(found)
+        _show(found, [one.word for one in award.tries if not one.refusal])
     return 0
 
 
@@ -75,7 +76,7 @@ def _view(found: Replayed) -> dict[str, object]:
     }
 
 
-def _show(found: Replayed) -> None:
+def _show(found: Replayed, words: list[str]) -> None:
     from market.money import format_hourly, format_tokens
 
     print(
@@ -87,6 +88,7 @@ def _show(found: Replayed) -> None:
     if found.refused:
         say(f"  {found.refused} better offers were refused by their providers, who signed that")
     if found.by_word:
-        say(f"  {found.by_word} better offers did not answer: for this there is only the requester's word")
+        said = ", ".join(sorted({safe(word) for word in words}))
+        say(f"  {found.by_word} better offers did not get it: for this there is only the requester's word ({said})")
     if not found.complete:
         say("  the market was too large to write down whole: only the offers that fitted best are in the file")

@@ -173,6 +173,32 @@ def test_a_gang_waits_until_there_are_enough():
     gang(act, sellers=2)
 
 
+def test_where_there_are_too_few_the_owner_sees_who_there_is():
+    async def act(market: Marketplace, buyer: Buyer, nursery: trio.Nursery) -> None:
+        jobs = await submit(buyer, request(machines=3))
+        assert await all_end(buyer, jobs) == ["failed"] * 3
+        told = await buyer.events(jobs[0])
+        assert [one["type"] for one in told] == ["queued", "matching", "failed"]
+        assert len(told[1]["candidates"]) == 2
+        assert "2 owners have one that fits" in told[2]["message"]
+
+    gang(act, sellers=2)
+
+
+def test_leases_that_a_full_disk_cannot_take_are_given_back_and_tried_again():
+    async def act(market: Marketplace, buyer: Buyer, nursery: trio.Nursery) -> None:
+        jobs = await submit(buyer)
+        await until(lambda: slots_held(market) == 2, step_s=0.0005)
+        buyer.participant.journal.full = True
+        await until(lambda: slots_held(market) == 3, step_s=0.0005)
+        await until(lambda: slots_held(market) == 0, within_s=10)
+        assert await leased(buyer, jobs) == 0
+        buyer.participant.journal.full = False
+        assert await all_end(buyer, jobs) == ["succeeded"] * 3
+
+    gang(act)
+
+
 def test_what_cannot_be_paid_for_together_is_not_begun():
     async def act(market: Marketplace, buyer: Buyer, nursery: trio.Nursery) -> None:
         jobs = await submit(buyer, request(machines=3, max_total=10**13, max_duration_ms=500_000_000))

@@ -80,7 +80,10 @@ def test_a_gang_that_cannot_be_had_is_code_125_and_of_a_file_5(
     control: ScriptedControl, home: Path, tmp_path: Path
 ) -> None:
     control.events = no_match()
-    assert cfab(home, *RUN).code == 125
+    control.others[THIRD] = LOST
+    ended = cfab(home, *RUN)
+    assert ended.code == 125
+    assert "never began" not in ended.err, "that was told"
     job = tmp_path / "job.yaml"
     job.write_text("image: a\ncommand: x\nmax_price: 1/h\nmax_duration: 1m\nmachines: 3\n")
     assert cfab(home, "submit", str(job)).code == 5
@@ -89,7 +92,7 @@ def test_a_gang_that_cannot_be_had_is_code_125_and_of_a_file_5(
 @pytest.mark.parametrize(
     ("view", "told"),
     [
-        ({"started_at": rfc3339(T0)}, "the other 2 of its gang go on"),
+        ({"started_at": rfc3339(T0)}, "it alone of the 3 of its gang"),
         ({"started_at": None}, "all 3 of its gang"),
         ({"state": "cancelled"}, "is already cancelled"),
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from market.transcript import pack_file
+from market.transcript import Try, pack_file
 from tests.fakes.cli_runner import cfab
 from tests.fakes.scripted_control import ScriptedControl, served
 from tests.unit.market.test_transcript import Auction
@@ -27,6 +27,15 @@ def test_a_good_award_is_said_to_be_one(file: Path, tmp_path: Path):
     assert done.code == 0
     assert done.out.startswith(b"valid: ")
     assert "4 signed offers" in done.err
+
+
+def test_what_rests_on_a_word_alone_is_told_with_the_word(tmp_path: Path):
+    auction, path = Auction(), tmp_path / "x.award"
+    words = (Try(offer_id=auction.offers[0].id, word="same gang"),)
+    path.write_bytes(pack_file(auction.file(place=1, tries=words)))
+    done = cfab(tmp_path, "verify-award", str(path))
+    assert done.code == 0
+    assert "1 better offers did not get it: for this there is only the requester's word (same gang)" in done.err
 
 
 def test_the_same_as_data(file: Path, tmp_path: Path):
