@@ -88,7 +88,8 @@ class NodeControl(Protocol):
         ...
 
     async def submit(self, request: Json) -> Json:
-        """Queue a job durably; returns ``{"job": id}``.
+        """Queue a job durably; returns ``{"job": id}``, and for a job on several machines ``"jobs"`` too: the ids of
+        all members, by rank.
 
         Args:
             request: the JSON form of :class:`node.job_file.JobRequest`, with absolute local paths.
@@ -132,7 +133,10 @@ class NodeControl(Protocol):
         """The job's output from byte ``offset``; with ``follow`` it ends when the job's output does."""
         ...
 
-    async def cancel(self, job: str) -> JobView: ...
+    async def cancel(self, job: str) -> JobView:
+        """Stop a job. With a member of a gang that has no leases yet all members are stopped, later it alone."""
+        ...
+
     async def receipts(self, job: str | None = None) -> list[ReceiptView]: ...
     async def wallet(self) -> WalletView: ...
     async def exit_lane(self, payee: str) -> Json:
