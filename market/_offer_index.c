@@ -73,7 +73,7 @@ static const Field row_fields[] = {ROW(DESCRIBED)}, query_fields[] = {QUERY(DESC
 
 /* ---- What is kept ---- */
 
-enum { LANES = 64, THIN = LANES / 4, ROOMY = LANES * 3 / 4, LINE = 64 };
+enum { LANES = 64, MANY = 4, THIN = LANES / 4, ROOMY = LANES * 3 / 4, LINE = 64 };
 #ifndef DIVIDE_AT /* measured; the tests use a smaller one */
 #define DIVIDE_AT 15000
 #endif
@@ -338,6 +338,21 @@ static inline bool may_fit(Bytes need, Bytes sum)
 #define QUICK_EVERYWHERE
 #endif
 
+/* One bit for each byte, which are 0 or 1. */
+static inline u64 bits_of(const u8 *ok)
+{
+    u64 mask = 0;
+    for (int word = 0; word < LANES / 8; word++) {
+        u64 eight;
+        memcpy(&eight, ok + 8 * word, 8);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+        eight = __builtin_bswap64(eight);
+#endif
+        mask |= (eight * 0x0102040810204080ULL >> 56) << 8 * word;
+    }
+    return mask;
+}
+
 /* Which of the rows of a block may fit, one bit each: without a branch, so that a compiler does many rows at once. */
 QUICK_EVERYWHERE
 static u64 may_fit_lanes(const Block *restrict block, const Query *restrict q, u32 count)
@@ -359,16 +374,17 @@ static u64 may_fit_lanes(const Block *restrict block, const Query *restrict q, u
             & ((column[C_BITS][i] & need[C_BITS]) == need[C_BITS]);
     for (int i = 0; i < LANES; i++)
         ok[i] &= (price[i] <= max_price) & (expires[i] >= now);
-    u64 mask = 0;
-    for (int word = 0; word < 8; word++) {
-        u64 eight;
-        memcpy(&eight, ok + 8 * word, 8);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-        eight = __builtin_bswap64(eight);
-#endif
-        mask |= (eight * 0x0102040810204080ULL >> 56) << 8 * word;
-    }
-    return count == LANES ? mask : mask & ((1ULL << count) - 1);
+    return count == LANES ? bits_of(ok) : bits_of(ok) & ((1ULL << count) - 1);
+}
+
+/* Which of the rows of a block cost no more than this. */
+QUICK_EVERYWHERE
+static u64 lanes_up_to(const u32 *price, u32 most)
+{
+    u8 ok[LANES];
+    for (int i = 0; i < LANES; i++)
+        ok[i] = price[i] <= most;
+    return bits_of(ok);
 }
 
 /* ---- Blocks, zones and cells ---- */
@@ -879,24 +895,61 @@ static inline bool is_hopeless(const Best *best, u128 floor)
     return best->count == best->wanted && floor > best->found[0].score;
 }
 
+static void look_at(const Index *self, const Query *q, const Block *block, u32 lane, Best *best)
+{
+    const Terms *terms = &block->terms[lane];
+    u128 points = score(q, terms, terms->price, true);
+    if (terms->price > q->max_price || is_hopeless(best, points))
+        return;
+    const Offer *offer = &self->offers[block->offer[lane]];
+    if (!fits(offer, q))
+        return;
+    if (q->fetches && !holds(offer->images, offer->n_images, q->image))
+        points = score(q, terms, terms->price, false);
+    if (!is_hopeless(best, points))
+        keep(self, best, (Found){points, mix(offer->tie ^ q->tie), block->offer[lane]});
+}
+
+static u32 cheapest_lane(const Block *block, u64 mask)
+{
+    u32 cheapest = (u32)__builtin_ctzll(mask);
+    for (; mask; mask &= mask - 1) {
+        u32 lane = (u32)__builtin_ctzll(mask);
+        cheapest = block->price[lane] < block->price[cheapest] ? lane : cheapest;
+    }
+    return cheapest;
+}
+
+/* The price above which even a row with the best of everything in this zone is hopeless: a nanotoken more costs at
+ * least `slope`, give or take a rounding of the risk. */
+static u64 hopeless_above(const Query *q, const Zone *zone, const Best *best)
+{
+    u64 ms = q->ms;
+    if (q->paced) {
+        ms = q->work_1000 / zone->best.speed;
+        ms = ms < q->max_ms ? ms : q->max_ms;
+    }
+    u128 slope = (u128)(q->slots * q->cost_1000) * ms, floor = score(q, &zone->best, 0, true);
+    slope += (slope >> 10) * zone->best.failure;
+    u128 room = best->found[0].score + q->cost_1000;
+    u128 limit = room < floor ? 0 : slope ? (room - floor) / slope : UINT64_MAX;
+    return limit > UINT64_MAX ? UINT64_MAX : (u64)limit;
+}
+
 static void search_block(const Index *self, const Query *q, const Zone *zone, Best *best)
 {
     const Block *block = zone->block;
-    for (u64 mask = may_fit_lanes(block, q, zone->count); mask; mask &= mask - 1) {
-        u32 lane = (u32)__builtin_ctzll(mask);
-        const Terms *terms = &block->terms[lane];
-        u128 points = score(q, terms, terms->price, true);
-        if (terms->price > q->max_price || is_hopeless(best, points))
-            continue;
-        u32 number = block->offer[lane];
-        const Offer *offer = &self->offers[number];
-        if (!fits(offer, q))
-            continue;
-        if (q->fetches && !holds(offer->images, offer->n_images, q->image))
-            points = score(q, terms, terms->price, false);
-        if (!is_hopeless(best, points))
-            keep(self, best, (Found){points, mix(offer->tie ^ q->tie), number});
+    u64 mask = may_fit_lanes(block, q, zone->count);
+    if (__builtin_popcountll(mask) > MANY) {
+        /* The cheapest is likely to be the best, and leaves few others to look at. */
+        u32 first = cheapest_lane(block, mask);
+        look_at(self, q, block, first, best);
+        mask &= ~(1ULL << first);
+        if (best->count == best->wanted)
+            mask &= lanes_up_to(block->price, in_32_bits(hopeless_above(q, zone, best)));
     }
+    for (; mask; mask &= mask - 1)
+        look_at(self, q, block, (u32)__builtin_ctzll(mask), best);
 }
 
 /* Looks through a cell until the rest is too dear or hopeless. */
