@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.uv/node/bin:$(PATH)
 BIN := .venv/bin
 PACKAGES := market ledger runtime bootstrap node
-PYTHON_PATHS := $(PACKAGES) tests examples tools/ask_engine.py
+PYTHON_PATHS := $(PACKAGES) tests examples tools/ask_engine.py setup.py
 
 # Tests that share one engine or start several nodes run one after the other; all others use both cores.
 SERIAL := docker or processes or gpu or interop
