@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, TypeVar
 
+import msgpack
 import msgspec
 from msgspec import inspect
 
@@ -23,6 +24,8 @@ MAX_UNKNOWN = 16 * 1024
 """Of a record, in fields that we do not know. They are read to check their form, and a mebibyte of empty lists is
 seventy of memory and half a second."""
 _MAX_DEPTH = 16
+_SHALLOW = 1024
+"""So many bytes cannot nest too deeply for the reader."""
 _LEAVES = frozenset((type(None), bool, int, str, bytes))
 _KEYS = frozenset((str,))
 _DECODE = msgspec.msgpack.Decoder().decode
@@ -78,6 +81,23 @@ def unpack_list(raw: bytes, *, limit: int = MAX_RECORD) -> list[bytes]:
     return items
 
 
+def is_shallow(raw: bytes) -> bool:
+    """Whether bytes nest no deeper than reading them one level at a time can stand.
+
+    The reader calls itself for every level and relies on the interpreter's limit, which some libraries raise so far
+    that the stack is used up before it: some kibibytes of brackets would end the process. This does not call itself.
+    """
+    if len(raw) <= _SHALLOW:
+        return True
+    unpacker = msgpack.Unpacker(raw=True, max_buffer_size=len(raw))
+    unpacker.feed(raw)
+    try:
+        unpacker.skip()
+    except (ValueError, msgpack.exceptions.UnpackException):
+        return False
+    return True
+
+
 def pack_record(record: msgspec.Struct) -> bytes:
     """Encode one record; the bytes are what gets signed, hashed, sent and stored."""
     return pack(msgspec.to_builtins(record, builtin_types=(bytes,)))
@@ -89,7 +109,7 @@ def unpack_record(raw: bytes, kind: type[R], *, limit: int = MAX_RECORD) -> R:
     Raises:
         PeerFault: as :func:`unpack`, or a field is missing, mistyped or out of range.
     """
-    if type(raw) is bytes and len(raw) <= limit and (decode := _typed_decoder(kind)) is not None:
+    if type(raw) is bytes and len(raw) <= limit and is_shallow(raw) and (decode := _typed_decoder(kind)) is not None:
         try:
             record: R = decode(raw)
             known = _ENCODE(record)
@@ -141,6 +161,8 @@ def _check_size(raw: bytes, limit: int) -> None:
         raise PeerFault(f"{type(raw).__name__} where bytes belong", code="undecodable")
     if len(raw) > limit:
         raise PeerFault(f"record of {len(raw)} bytes is over the limit of {limit}", code="oversized")
+    if not is_shallow(raw):
+        raise PeerFault("not canonical MessagePack: cut short, or nested too deeply", code="undecodable")
 
 
 def _check_plain(value: Any, depth: int) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import subprocess
+import sys
+from pathlib import Path
 
 import msgpack
 import pytest
@@ -13,6 +16,7 @@ from market.errors import PeerFault
 from market.records import Requirements
 from tests.fakes.samples import ALL_RECORDS, SPEC
 
+ROOT = Path(__file__).parents[3]
 DEEP = b"\x91" * 40 + b"\x00"
 VERY_DEEP = b"\x91" * 60_000 + b"\x00"
 
@@ -160,3 +164,25 @@ def test_a_large_record_that_is_none_is_not_read_twice():
     with pytest.raises(PeerFault) as fault:
         codec.unpack_record(codec.pack({"slots": 0, "new": [[]] * 100_000}), Requirements, limit=1 << 20)
     assert fault.value.code == "bad_field"
+
+
+def test_brackets_do_not_end_a_process_whose_recursion_limit_a_library_raised():
+    """In a process of its own: without the look beforehand it dies of it."""
+    script = r"""
+import sys
+sys.setrecursionlimit(10**7)
+from market import codec
+from market.errors import PeerFault
+from market.records import Offer
+deep = b"\x91" * 60_000 + b"\xc0"
+field = b"\x81\xa4deep" + deep
+for read in (codec.unpack, codec.unpack_list, lambda raw: codec.unpack_record(raw, Offer)):
+    for raw in (deep, field):
+        try:
+            read(raw)
+        except PeerFault:
+            continue
+        raise SystemExit("accepted")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, cwd=ROOT, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-500:]
