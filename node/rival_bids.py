@@ -25,6 +25,7 @@ QUIET_S = 0.25
 SETTLE_MOST_S = 4.0
 """A bid waits no longer than this, however slow the network is."""
 _LOOK_S = 0.05
+_QUIET_LOOKS = round(QUIET_S / _LOOK_S)
 _SLOWEST_MS = 2_000
 """Bids that were made so much before ours are no reason to wait: their authors' clocks are slow."""
 
@@ -90,10 +91,10 @@ class RivalBids:
         end = (self._clock.now_ms() // MOMENT_MS + 1) * MOMENT_MS
         with trio.move_on_after(SETTLE_MOST_S):
             await trio.sleep(max(0, end - self._clock.now_ms()) / 1000)
-            heard, since = -1, trio.current_time()
-            while trio.current_time() - since < QUIET_S:
-                if heard != (heard := self._heard_between(end - _SLOWEST_MS, end)):
-                    since = trio.current_time()
+            heard, quiet = -1, 0
+            # Looks are counted, not time: a node that is short of it hears nothing either.
+            while quiet < _QUIET_LOOKS:
+                quiet = quiet + 1 if heard == (heard := self._heard_between(end - _SLOWEST_MS, end)) else 0
                 await trio.sleep(_LOOK_S)
 
     def _recent(self) -> list[Verified[Bid]]:
