@@ -168,7 +168,7 @@ def test_whatif_says_why_nothing_fits_and_exits_5(
     assert first == "this job now: none of 1 offers fits"
     assert header.split("  ")[1:] == ["RULE", "FAIL IT", "FAIL ONLY IT"]
     assert rule.split() == ["gpu", "1", "1"]
-    assert closest == "  closest: --gpu RTX4090,A100"
+    assert closest == "  closest: --gpu RTX4090,A100  (1 would match)"
     assert cfab(home, "whatif", *closest.split()[1:]).code == 0
 
 
