@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from libp2p.pubsub.pb.rpc_pb2 import RPC, Message
+from libp2p.pubsub.pb.rpc_pb2 import RPC, ControlGraft, ControlMessage, Message
 from libp2p.pubsub.rpc_queue import RpcQueue
 
 from bootstrap.libp2p_gossip_router import (
     MAX_CACHED_BYTES,
     MAX_SEEN,
+    MAX_TOGETHER,
+    MAX_TOGETHER_BYTES,
     MAX_WAITING,
     MAX_WAITING_BYTES,
     SEEN_S,
@@ -40,6 +42,38 @@ async def test_the_queue_is_bounded_in_bytes_and_frees_them() -> None:
     assert await waiting.pop() == big
     assert waiting.push(big)
     assert not waiting.push(big)
+
+
+async def test_what_waits_travels_together_in_order() -> None:
+    waiting = queue()
+    for number in range(MAX_TOGETHER + 2):
+        waiting.push(RPC(publish=[message(number, 10)]))
+    waiting.push(RPC(control=ControlMessage(graft=[ControlGraft(topicID="t")])), priority=True)
+    first, second = await waiting.pop(), await waiting.pop()
+    assert [graft.topicID for graft in first.control.graft] == ["t"]
+    heard = [int.from_bytes(one.seqno, "big") for one in (*first.publish, *second.publish)]
+    assert heard == list(range(MAX_TOGETHER + 2))
+    assert len(first.publish) == MAX_TOGETHER - 1
+    assert len(waiting) == 0
+
+
+async def test_what_waits_does_not_become_larger_than_peers_take() -> None:
+    waiting = queue()
+    for number in range(8):
+        waiting.push(RPC(publish=[message(number, MAX_TOGETHER_BYTES // 3)]))
+    packets = [await waiting.pop() for _ in range(4)]
+    assert [len(packet.publish) for packet in packets] == [2, 2, 2, 2]
+    assert all(packet.ByteSize() <= MAX_TOGETHER_BYTES for packet in packets)
+
+
+async def test_the_bytes_of_what_travelled_together_are_free_again() -> None:
+    waiting = queue()
+    size = MAX_WAITING_BYTES // 100
+    for _ in range(3):
+        pushed = sum(waiting.push(RPC(publish=[message(number, size)])) for number in range(200))
+        assert 90 <= pushed <= 100
+        while len(waiting):
+            await waiting.pop()
 
 
 def test_names_are_remembered_for_a_while() -> None:
