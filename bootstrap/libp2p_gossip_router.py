@@ -176,8 +176,9 @@ class _BoundedQueue(PriorityQueue):
             if not waiting or size + waiting[0].ByteSize() > MAX_TOGETHER_BYTES:
                 break
             following = self._pop_one()
-            size += following.ByteSize()
-            packet.MergeFrom(following)
+            if following is not None:
+                size += following.ByteSize()
+                packet.MergeFrom(following)
         return packet
 
     def _pop_one(self) -> RPC | None:
