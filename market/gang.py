@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from market.matching import Match, neighbourhood
+from market.matching import Match
+from market.neighbourhood import neighbourhood
 
 MAX_MACHINES = 16
 _MAX_STEPS = 20_000
@@ -66,7 +67,7 @@ def _first_fit(usable: list[Match], count: int, scattered: bool) -> list[Match] 
 def _spot(match: Match) -> tuple[str, str]:
     """Region and neighbourhood, each empty when not known."""
     offer = match.offer.record
-    return offer.region, neighbourhood(offer)[0]
+    return offer.region, neighbourhood(offer.addresses)[0]
 
 
 def _apart(one: tuple[str, str], other: tuple[str, str]) -> bool:

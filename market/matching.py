@@ -6,27 +6,19 @@ relay: a single owner posing as many must not fill the whole list.
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Callable
 
 from market import money
 from market.ask import Ask
 from market.compiler import OVERFLOW
 from market.feasibility import Candidate, is_feasible
+from market.neighbourhood import neighbourhood
 from market.offer_book import OfferBook
 from market.offer_row import Cost, Query, Row, expected_cost, expected_ms
 from market.records import Offer, Quote
 from market.signing import Verified
 
 MAX_SHORTLIST = 16
-MAX_PER_PREFIX = 2
-MAX_PER_RELAY = 8
-"""Many homes can be behind one relay, so its address says less about who owns them."""
-_IP4 = re.compile(r"^/ip4/(\d+\.\d+\.\d+)\.\d+/")
-_IP6 = re.compile(r"^/ip6/([0-9a-f]{1,4}:[0-9a-f]{1,4}:[0-9a-f]{1,4}):", re.IGNORECASE)
-_RELAY = re.compile(r"/p2p/([^/]+)/p2p-circuit")
-_PRIVATE = re.compile(r"(127|10|192\.168|172\.(1[6-9]|2\d|3[01])|169\.254|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7]))\.")
 
 
 class Match:
@@ -127,20 +119,21 @@ def spread(
 def _choose(book: OfferBook, ask: Ask, query: Query, ranked: list[tuple[int, int]], size: int) -> tuple[Match, ...]:
     chosen: list[Match] = []
     providers: set[int] = set()
-    crowds: Counter[str] = Counter()
+    crowds: dict[str, int] = {}
     for score, handle in ranked:
-        row = book.row_at(handle)
+        offer, row = book.look_up(handle)
         if row.provider in providers:
             continue
-        offer = book.offer_at(handle)
         if row.flags & OVERFLOW and not _fits_by_words(book, offer, ask):
             continue
-        crowd, most = neighbourhood(offer.record)
+        crowd, most = neighbourhood(offer.record.addresses)
         # Addresses are only claimed: by naming another's, strangers must not push out somebody we know.
-        if crowd and crowds[crowd] >= most and not book.known(offer.record.provider).dealt:
-            continue
+        if crowd:
+            so_far = crowds.get(crowd, 0)
+            if so_far >= most and not book.known(offer.record.provider).dealt:
+                continue
+            crowds[crowd] = so_far + 1
         providers.add(row.provider)
-        crowds[crowd] += 1
         chosen.append(Match(offer, score, row, query))
         if len(chosen) == size:
             break
@@ -156,21 +149,6 @@ def candidate_of(book: OfferBook, offer: Verified[Offer]) -> Candidate:
         reputation=known.reputation,
         rtt_us=known.rtt_us,
     )
-
-
-def neighbourhood(offer: Offer) -> tuple[str, int]:
-    """Where a machine seems to be, and how many of a list may be there: the /24 or /48 of its first public address, or
-    its relay. Empty when nothing is known: loopback and private ranges say nothing about who owns a machine."""
-    for address in offer.addresses:
-        if (relay := _RELAY.search(address)) is not None:
-            return relay[1], MAX_PER_RELAY
-        found = _IP4.match(address)
-        if found and not _PRIVATE.match(found[1] + "."):
-            return found[1], MAX_PER_PREFIX
-        six = _IP6.match(address)
-        if six and not six[1].lower().startswith(("fc", "fd", "fe8")):
-            return six[1].lower(), MAX_PER_PREFIX
-    return "", 0
 
 
 def _fits_by_words(book: OfferBook, offer: Verified[Offer], ask: Ask) -> bool:

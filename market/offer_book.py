@@ -188,6 +188,16 @@ class OfferBook:
         assert row is not None
         return row
 
+    def look_up(self, handle: int) -> tuple[Verified[Offer], Row]:
+        """Both of the above at once, for lists that are made with every bid.
+
+        Raises:
+            LookupError: there is none.
+        """
+        entry = self._entry_at(handle)
+        assert entry.row is not None
+        return entry.offer, entry.row
+
     def row_of(self, provider: bytes, machine: str) -> Row | None:
         """The compiled offer of a machine, live or just expired; None when the book has none."""
         entry = self._entries.get((provider, machine))

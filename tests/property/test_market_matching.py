@@ -10,7 +10,8 @@ import pytest
 
 from market.ask import Ask
 from market.feasibility import Candidate, failures
-from market.matching import MAX_PER_PREFIX, shortlist
+from market.matching import shortlist
+from market.neighbourhood import MAX_PER_PREFIX
 from market.offer_book import OfferBook
 from market.offer_row import rank
 from market.records import Offer, Requirements

@@ -11,7 +11,8 @@ from market import money
 from market.ask import Ask, JobFacts
 from market.compiler import BITS
 from market.knowledge import Known
-from market.matching import MAX_PER_PREFIX, MAX_PER_RELAY, MAX_SHORTLIST, Shortlist, shortlist
+from market.matching import MAX_SHORTLIST, Shortlist, shortlist
+from market.neighbourhood import MAX_PER_PREFIX, MAX_PER_RELAY
 from market.offer_book import OfferBook
 from market.offer_row import mix
 from market.records import Offer, Requirements
