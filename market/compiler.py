@@ -17,7 +17,7 @@ from market.feasibility import (
     notice_wanted,
     within_region,
 )
-from market.interning import WordTable, mask_of
+from market.interning import Answers, WordTable, mask_of
 from market.knowledge import Known
 from market.offer_row import ALL, SIMULATED, UNBEARABLE, Query, Row
 from market.records import Offer
@@ -37,6 +37,7 @@ INTERRUPTIBLE_FAILURE = 80
 MAX_CLAIM = 2
 """How many times the table's speed of its model an owner's own figure may claim before a receipt bears it out."""
 _NO_LIMIT = 2**31 - 1
+_NOBODY: frozenset[int] = frozenset()
 
 
 class Compiler:
@@ -48,7 +49,9 @@ class Compiler:
         self._countries: WordTable[str] = WordTable(BITS)
         self._runtimes: WordTable[str] = WordTable(BITS)
         self._venues: WordTable[tuple[int, bytes]] = WordTable(BITS)
-        self._asked: dict[tuple[str, ...], tuple[int, tuple[int, ...]]] = {}
+        self._classes = Answers(self._models, self._classes_of)
+        self._region_masks = Answers(self._regions, self._region_mask)
+        self._country_masks = Answers(self._countries, self._country_mask)
 
     def row(self, offer: Verified[Offer], known: Known, *, handle: int, provider: int, free: int) -> Row:
         """Compile an offer. Its words are in use until :meth:`forget`."""
@@ -58,36 +61,37 @@ class Compiler:
         venue = self._venues.hold((o.settlement.chain_id, o.settlement.escrow))
         runtimes = [self._runtimes.hold(word) for word in o.runtimes]
         crowded = self._models.is_shared(klass) or BITS - 1 in (region, country, venue, *runtimes)
+        # By position, in the order of the class: every new offer comes this way.
         return Row(
-            handle=handle,
-            id=offer.id,
-            tie=int.from_bytes(offer.id[:8], "big"),
-            provider=provider,
-            klass=klass,
-            expires=o.expires_at,
-            price=o.price,
-            free=free,
-            vram=o.vram_mib,
-            cpu=o.cpu_milli,
-            memory=o.memory_mib,
-            disk=o.disk_mib,
-            cuda=o.cuda_milli,
-            driver=driver_number(o.driver),
-            notice=notice_of(o),
-            reputation=known.reputation,
-            rtt_us=known.rtt_us,
-            latency=min(known.rtt_us // 1000, 1000) if known.rtt_us else UNKNOWN_LATENCY_MS,
-            venue=1 << venue,
-            region=1 << region,
-            jurisdiction=1 << country,
-            runtimes=mask_of(runtimes),
-            flags=_flags(o, crowded),
-            speed=speed,
-            perf=performance(speed),
-            link=max(1, _GIB_MEGABIT_MS // (known.link_mbps or o.net_mbps or DEFAULT_MBPS)),
-            failure=min(1000, known.failure + (INTERRUPTIBLE_FAILURE if o.interruptible else 0)),
-            opening=known.opening,
-            images=frozenset(image_key(image) for image in o.images),
+            handle,
+            offer.id,
+            int.from_bytes(offer.id[:8], "big"),
+            provider,
+            klass,
+            o.expires_at,
+            o.price,
+            free,
+            o.vram_mib,
+            o.cpu_milli,
+            o.memory_mib,
+            o.disk_mib,
+            o.cuda_milli,
+            driver_number(o.driver),
+            notice_of(o),
+            known.reputation,
+            known.rtt_us,
+            min(known.rtt_us // 1000, 1000) if known.rtt_us else UNKNOWN_LATENCY_MS,
+            1 << venue,
+            1 << region,
+            1 << country,
+            mask_of(runtimes),
+            _flags(o, crowded),
+            speed,
+            performance(speed),
+            max(1, _GIB_MEGABIT_MS // (known.link_mbps or o.net_mbps or DEFAULT_MBPS)),
+            min(1000, known.failure + (INTERRUPTIBLE_FAILURE if o.interruptible else 0)),
+            known.opening,
+            frozenset(map(image_key, o.images)),
         )
 
     def forget(self, offer: Offer, row: Row) -> None:
@@ -103,60 +107,54 @@ class Compiler:
 
     def classes(self, models: tuple[str, ...]) -> tuple[int, ...]:
         """The numbers of the GPU models that will do, ascending; all for none named."""
-        version, found = self._asked.get(models, (-1, ()))
-        if version != self._models.version:
-            found = tuple(self._models.found_as(map(asked_as, models)) if models else self._models.all())
-            if len(self._asked) >= 256:
-                self._asked.clear()
-            self._asked[models] = (self._models.version, found)
-        return found
+        return self._classes.to(models)
 
     def query(self, ask: Ask, *, now: int, reference: int, providers: Callable[[bytes], int | None]) -> Query:
         """Compile an ask. ``reference`` is the going price in nanotokens per GPU-second; ``providers`` gives the number
         of a provider, None for one that offers nothing."""
         r, limits, job = ask.requirements, ask.limits, ask.job
+        # By position, in the order of the class: with names it takes twice as long, and every bid comes this way.
         return Query(
-            tie=int.from_bytes(ask.bid_id[:8], "big"),
-            now=now,
-            classes=self.classes(r.gpus),
-            venue=1 << self._venues.number((limits.chain_id, limits.escrow)),
-            max_price=limits.max_price,
-            slots=r.slots,
-            vram=r.vram_mib,
-            vram_max=r.vram_max_mib or _NO_LIMIT,
-            cpu=r.cpu_milli,
-            memory=r.memory_mib,
-            disk=r.disk_mib,
-            cuda=r.cuda_milli,
-            driver=driver_number(r.driver),
-            notice=notice_wanted(r),
-            reputation=r.min_reputation,
-            max_rtt_us=limits.max_rtt_us,
-            regions=self._region_mask(r.regions),
-            jurisdictions=self._country_mask(r.jurisdictions),
-            runtimes=1 << self._runtimes.number(r.runtime) if r.runtime else 0,
-            barred=UNBEARABLE | (0 if r.allow_simulated else SIMULATED),
-            allow=_numbers(limits.allow, providers) if limits.allow else None,
-            deny=_numbers(limits.deny, providers),
-            work_ms=job.work_ms * job.work_speed // 1000 if job.work_ms else job.max_ms,
-            paced=job.work_ms > 0,
-            max_ms=job.max_ms,
-            image=image_key(job.image),
-            image_mib=job.image_mib,
-            moved_mib=job.moved_mib,
-            waiting=reference if job.waiting is None else job.waiting,
-            reference=reference,
-            **dict(zip(_WEIGHTS, ask.weights, strict=True)),
+            int.from_bytes(ask.bid_id[:8], "big"),
+            now,
+            self._classes.to(r.gpus),
+            1 << self._venues.number((limits.chain_id, limits.escrow)),
+            limits.max_price,
+            r.slots,
+            r.vram_mib,
+            r.vram_max_mib or _NO_LIMIT,
+            r.cpu_milli,
+            r.memory_mib,
+            r.disk_mib,
+            r.cuda_milli,
+            driver_number(r.driver),
+            notice_wanted(r),
+            r.min_reputation,
+            limits.max_rtt_us,
+            self._region_masks.to(r.regions) if r.regions else ALL,
+            self._country_masks.to(r.jurisdictions) if r.jurisdictions else ALL,
+            1 << self._runtimes.number(r.runtime) if r.runtime else 0,
+            UNBEARABLE if r.allow_simulated else UNBEARABLE | SIMULATED,
+            _numbers(limits.allow, providers) if limits.allow else None,
+            _numbers(limits.deny, providers) if limits.deny else _NOBODY,
+            job.work_ms * job.work_speed // 1000 if job.work_ms else job.max_ms,
+            job.work_ms > 0,
+            job.max_ms,
+            image_key(job.image),
+            job.image_mib,
+            job.moved_mib,
+            reference if job.waiting is None else job.waiting,
+            reference,
+            *ask.weights,
         )
 
+    def _classes_of(self, models: tuple[str, ...]) -> tuple[int, ...]:
+        return tuple(self._models.found_as(map(asked_as, models)) if models else self._models.all())
+
     def _region_mask(self, regions: tuple[str, ...]) -> int:
-        if not regions:
-            return ALL
         return mask_of(self._regions.matching(lambda word: any(within_region(word, one) for one in regions)))
 
     def _country_mask(self, jurisdictions: tuple[str, ...]) -> int:
-        if not jurisdictions:
-            return ALL
         return mask_of(self._countries.matching(lambda word: in_jurisdictions(word, jurisdictions)))
 
 
@@ -165,9 +163,6 @@ def image_key(image: str) -> int:
     """What names an image in a row: eight bytes of the hash of its digest, or of its whole name without one."""
     name = image.partition("@")[2] or image
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
-
-
-_WEIGHTS = ("w_cost", "w_speed", "w_reliability", "w_latency")
 
 
 def _flags(offer: Offer, crowded: bool) -> int:

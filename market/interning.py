@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
+A = TypeVar("A")
 W = TypeVar("W", bound=Hashable)
+_ANSWERS_KEPT = 256
 
 
 class WordTable(Generic[W]):
@@ -81,6 +83,28 @@ class WordTable(Generic[W]):
     def all(self) -> list[int]:
         """Every number in use, and the shared one."""
         return sorted([*self._numbers.values(), self._shared])
+
+
+class Answers(Generic[A]):
+    """What was answered about a table of words, until a word comes or goes. Bounded: strangers choose the questions."""
+
+    __slots__ = ("_answer", "_known", "_table")
+
+    def __init__(self, table: WordTable[str], answer: Callable[[tuple[str, ...]], A]) -> None:
+        self._table = table
+        self._answer = answer
+        self._known: dict[tuple[str, ...], tuple[int, A]] = {}
+
+    def to(self, question: tuple[str, ...]) -> A:
+        """The answer to these words, worked out anew when the table has changed."""
+        known = self._known.get(question)
+        if known is not None and known[0] == self._table.version:
+            return known[1]
+        found = self._answer(question)
+        if len(self._known) >= _ANSWERS_KEPT:
+            self._known.clear()
+        self._known[question] = (self._table.version, found)
+        return found
 
 
 def mask_of(numbers: list[int]) -> int:

@@ -20,6 +20,7 @@ def _module(name: str) -> Any:
 
 TABLES: dict[str, Callable[[Sequence[str]], None]] = {
     "matching": lambda words: _module("matching").main(words),
+    "shortlist": lambda words: _module("shortlists").main(words),
     "intake": lambda words: _module("intake").main(int(words[0]) if words else 4096),
     "late-joiner": lambda words: _module("late_joiner").main([int(word) for word in words] or [1000, 2000, 5000]),
     "first-try": lambda words: _module("first_try").main(words),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from market.interning import WordTable, mask_of
+from market.interning import Answers, WordTable, mask_of
 
 
 def test_a_word_keeps_its_number_while_it_is_in_use():
@@ -86,3 +86,29 @@ def test_names_are_read_once_however_much_is_asked_for():
     for number in range(200):
         table.found_as([f"w{number}", f"x{number}"])
     assert len(read) == 50
+
+
+def test_an_answer_is_worked_out_again_when_a_word_came() -> None:
+    table: WordTable[str] = WordTable(8)
+    table.hold("a")
+    asked: list[tuple[str, ...]] = []
+
+    def answer(words: tuple[str, ...]) -> list[int]:
+        asked.append(words)
+        return [table.number(word) for word in words]
+
+    answers = Answers(table, answer)
+    assert answers.to(("a", "b")) == answers.to(("a", "b")) == [0, 7]
+    assert len(asked) == 1
+    table.hold("b")
+    assert answers.to(("a", "b")) == [0, 1]
+
+
+def test_answers_do_not_pile_up() -> None:
+    table: WordTable[str] = WordTable(8)
+    answers = Answers(table, lambda words: bytearray(1))
+    first = answers.to(("x", "0"))
+    assert answers.to(("x", "0")) is first
+    for number in range(300):
+        answers.to(("x", str(number)))
+    assert answers.to(("x", "0")) is not first
