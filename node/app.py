@@ -26,6 +26,7 @@ from market.records import Settlement
 from market.signing import Signer
 from node.api import serve_api
 from node.config import ChainConfig, NodeConfig
+from node.garbage import collect_less_often
 from node.home import HISTORY_FILE, JOURNAL_FILE, NODE_KEY_FILE, SESSION_KEY_FILE, WALLET_FILE, ensure_home
 from node.libp2p_network import open_libp2p_network
 from node.machine import Machine
@@ -55,6 +56,7 @@ def run_node(config: NodeConfig, password: str) -> None:
     Raises:
         FabricError: the node cannot start as configured, or a part of it gave up; one clear sentence each.
     """
+    collect_less_often()
     try:
         trio.run(_main, config, password)
     except BaseExceptionGroup as group:
