@@ -76,6 +76,8 @@ def search(query: Query, count: int, layers: list[Layer], bests: dict[int, Best]
         layers: all rows.
         bests: the best of the rows of each speed by its code, and of all rows at :data:`EVERYTHING`.
     """
+    if count == 1 and layers and (found := _cheapest(query, layers, bests[EVERYTHING])) is not None:
+        return found
     hunt = None
     groups: list[_Group] = []
     for layer in layers:
@@ -95,6 +97,72 @@ def search(query: Query, count: int, layers: list[Layer], bests: dict[int, Best]
         while groups and groups[-1][0] <= hunt.bound:
             hunt.look_through(groups.pop())
     return hunt.found if len(hunt.found) < 2 else hunt.ranked()
+
+
+def _cheapest(query: Query, layers: list[Layer], best: Best) -> list[tuple[int, Spot]] | None:
+    """The best row for a bid that weighs nothing but the price: what most bids are, by the shortest way. None for a
+    bid that weighs more, which :class:`_Hunt` is for."""
+    (tie, now, classes, _, stop, slots, vram, vram_max, cpu, memory, disk, cuda, driver, notice, reputation,
+     max_rtt_us, _, _, _, _, allow, deny, work_ms, paced, max_ms, _, image_mib, moved_mib, waiting, _, w_cost, w_speed,
+     w_reliability, w_latency) = query  # fmt: skip
+    if paced or w_speed or w_reliability or w_latency or (waiting and (image_mib or moved_mib)):
+        return None
+    if not classes:
+        return []
+    special = allow is not None or vram_max < NO_CARD or not 0 < slots < MANY or classes[-1] > LAST
+    wishes = reputation, max_rtt_us, cpu, memory, vram, now, notice, disk, cuda, driver, deny, special
+    w_cost *= 1000
+    unit = slots * (work_ms if work_ms < max_ms else max_ms)
+    least_risk, least_opening = 1000 + best.failure, best.opening * _OPENING
+    bound = _NOTHING
+    found: list[tuple[int, Spot]] = []
+    for layer in layers:
+        bits, spots = layer.sieve(query), layer.spots
+        while bits:
+            place = bits.bit_length() - 1
+            spot = spots[place]
+            price = spot.price
+            if price > stop:
+                break
+            bits ^= 1 << place
+            points = w_cost * (price * unit * spot.risk // 1000 + spot.opening)
+            if points > bound or not _fits(spot, wishes, query):
+                continue
+            if points < bound:
+                bound, found = points, []
+                if spot.risk == least_risk and spot.opening == least_opening and w_cost and unit > 1000:
+                    # None is better in anything else, so a dearer row costs more.
+                    stop = price
+                elif slope := w_cost * unit * least_risk:
+                    # The cost is rounded down once: a nanoms below it is a bound without rounding.
+                    stop = min(stop, ((bound - w_cost * (least_opening - 1)) * 1000 - 1) // slope)
+            found.append((points, spot))
+    if len(found) > 1:
+        found.sort(key=lambda one: (mix(one[1].row.tie ^ tie), one[1].row.id))
+    return found[:1]
+
+
+_Wishes = tuple[int, int, int, int, int, int, int, int, int, int, frozenset[int], bool]
+"""What a bid wants of a row beyond what the planes settle; see :func:`_fits` for the order."""
+
+
+def _fits(spot: Spot, wishes: _Wishes, query: Query) -> bool:
+    """Whether a row fits that the planes let through: they are coarser than the values."""
+    reputation, max_rtt_us, cpu, memory, vram, now, notice, disk, cuda, driver, deny, special = wishes
+    return not (
+        spot.reputation < reputation
+        or (max_rtt_us and not 0 < spot.rtt_us <= max_rtt_us)
+        or spot.cpu < cpu
+        or spot.memory < memory
+        or spot.vram < vram
+        or spot.expires <= now
+        or spot.notice < notice
+        or (disk and spot.disk < disk)
+        or (cuda and spot.cuda < cuda)
+        or (driver and spot.driver < driver)
+        or (deny and spot.provider in deny)
+        or ((special or spot.special) and not spot.suits(query))
+    )
 
 
 class _Hunt:
@@ -132,6 +200,7 @@ class _Hunt:
         """Look at rows for a bid that weighs nothing but their price: the short way to what :meth:`look` would find."""
         stop, unit, w_cost = self._by_price
         spots, found, count, bound = layer.spots, self.found, self._count, self.bound
+        wishes, query = self._wishes, self._query
         risk = 1000 + best.failure
         slope = w_cost * unit * risk
         floor = w_cost * (best.opening * _OPENING - 1)
@@ -146,7 +215,7 @@ class _Hunt:
                 break
             bits ^= 1 << place
             points = w_cost * (price * unit * spot.risk // 1000 + spot.opening)
-            if points <= bound and self._fits(spot):
+            if points <= bound and _fits(spot, wishes, query):
                 found.append((points, spot))
                 if len(found) >= room:
                     bound = self._trim()
@@ -208,6 +277,7 @@ class _Hunt:
          w_speed, w_reliability, w_latency, worst) = self._prices  # fmt: skip
         floor, slope, risk = bounds
         spots, found, bound, single = layer.spots, self.found, self.bound, self._count == 1
+        wishes, query = self._wishes, self._query
         step = slope // 1000
         if slope and bound < _NOTHING:
             stop = min(stop, ((bound - floor) * 1000 - 1) // slope)
@@ -232,7 +302,7 @@ class _Hunt:
                 points += going * (
                     worst - w_speed * spot.perf - w_reliability * spot.reputation + w_latency * spot.latency
                 )
-            if points <= bound and self._fits(spot):
+            if points <= bound and _fits(spot, wishes, query):
                 found.append((points, spot))
                 if single:
                     bound = points
@@ -242,24 +312,6 @@ class _Hunt:
         if not single and len(found) >= self._count:
             self._trim()
         return bits
-
-    def _fits(self, spot: Spot) -> bool:
-        """Whether a row fits that the planes let through: they are coarser than the values."""
-        reputation, max_rtt_us, cpu, memory, vram, now, notice, disk, cuda, driver, deny, special = self._wishes
-        return not (
-            spot.reputation < reputation
-            or (max_rtt_us and not 0 < spot.rtt_us <= max_rtt_us)
-            or spot.cpu < cpu
-            or spot.memory < memory
-            or spot.vram < vram
-            or spot.expires <= now
-            or spot.notice < notice
-            or (disk and spot.disk < disk)
-            or (cuda and spot.cuda < cuda)
-            or (driver and spot.driver < driver)
-            or (deny and spot.provider in deny)
-            or ((special or spot.special) and not spot.suits(self._query))
-        )
 
     def _trim(self) -> int:
         """Leave the best, and what is as good as the last of them; returns the bound."""
