@@ -11,7 +11,7 @@ SERIAL := docker or processes or gpu or interop
 PYTEST := $(BIN)/pytest -q
 PARALLEL := -n 2 --dist loadfile
 
-.PHONY: help setup setup-test demo check lint test unit property ports simulation integration bench bench-peers contracts format clean
+.PHONY: help setup setup-test demo check lint test unit property ports simulation integration bench bench-peers gas contracts format clean
 
 help: ## list what can be asked for
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ fuzz: setup-test ## a million random decisions: the native index against the one
 build: ## wheel and source archive in dist/, as they would be published
 	rm -rf build dist
 	@uv=$$(PATH=$(CURDIR)/.uv/bin:$$PATH command -v uv) && $$uv build --quiet && ls -l dist
+
+gas: ## what every call of the escrow costs, against goals and the file (ARGS="--write" writes the file anew)
+	@$(BIN)/python -m tests.bench.gas_table $(ARGS)
 
 contracts: setup-test ## compile the escrow anew and rewrite the shipped artifact
 	$(BIN)/python tools/build_contracts.py

@@ -16,15 +16,17 @@ from msgspec import Struct
 
 
 class Artifact(Struct, frozen=True, rename="camel"):
-    """One compiled contract. ``immutables`` are (start, length) of the places that deployment fills in."""
+    """One compiled contract, made of ``sources``. ``immutables`` are, for each value that deployment fills in, the
+    (start, length) of all places where it stands in the code."""
 
     contract: str
     compiler: str
     openzeppelin: str
     settings: dict[str, Any]
+    sources: tuple[str, ...]
     source_sha256: str
     runtime_sha256: str
-    immutables: tuple[tuple[int, int], ...]
+    immutables: tuple[tuple[tuple[int, int], ...], ...]
     abi: list[dict[str, Any]]
     bin: str
 
@@ -34,10 +36,16 @@ class Artifact(Struct, frozen=True, rename="camel"):
         return bytes.fromhex(self.bin.removeprefix("0x"))
 
     def is_deployed_as(self, code: bytes) -> bool:
-        """Whether ``code``, read from a chain, is this contract, whatever its immutables were set to."""
+        """Whether ``code``, read from a chain, is this contract, whatever its immutables were set to.
+
+        Code in which one immutable has two values is refused: it could take one token and pay out another.
+        """
         masked = bytearray(code)
-        for start, length in self.immutables:
-            masked[start : start + length] = bytes(length)
+        for places in self.immutables:
+            if len({code[start : start + length] for start, length in places}) > 1:
+                return False
+            for start, length in places:
+                masked[start : start + length] = bytes(length)
         return hashlib.sha256(masked).hexdigest() == self.runtime_sha256
 
     def error_name(self, data: bytes) -> str:

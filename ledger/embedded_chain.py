@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from eth_hash.auto import keccak
 from msgspec import Struct
 
+from ledger.create2 import FACTORY, FACTORY_CODE
 from ledger.raw_transaction import RawTransaction, read_transaction
 from ledger.revm_world import (
     BASE_FEE,
@@ -75,6 +76,8 @@ class EmbeddedChain:
         self._newest = 0
         self._mined_at = now_s()
         genesis: State = {address: EvmAccount(balance=wei) for address, wei in funded.items()}
+        # As other development chains do. (Its own transaction is signed for no chain id, and those are refused here.)
+        genesis = {**genesis, "0x" + FACTORY.hex(): EvmAccount(nonce=1, code=FACTORY_CODE)}
         self._append(number=0, parent=bytes(32), timestamp=int(now_s()), state=genesis)
 
     @property

@@ -12,10 +12,12 @@ from typing import Any
 from eth_utils.address import to_checksum_address
 from web3 import Web3
 
+from ledger.create2 import MAX_STEPS
 from ledger.evm_reader import EvmReader, check_escrow, checksummed, escrow_at, token_at
 from ledger.evm_rpc import EvmRpc, open_evm_rpc
 from ledger.evm_sender import EvmSender, SendPolicy
-from ledger.ports import LaneKey, Transaction
+from ledger.ports import Contradiction, LaneDeposit, LaneKey, Transaction
+from ledger.voucher import SIGNATURE_BYTES
 from market.errors import InvalidRequest
 
 _ANY_AMOUNT = 2**256 - 1
@@ -34,7 +36,7 @@ class EvmChain(EvmReader):
             chain_id=reader.chain_id,
             escrow=reader.escrow,
             token=reader.token,
-            exit_delay_s=reader.exit_delay_s,
+            terms=reader.terms,
         )
         self._sender = sender
         # Only to encode calls: it is never asked to reach a chain.
@@ -52,26 +54,36 @@ class EvmChain(EvmReader):
         Raises:
             InvalidRequest: ``tokens_short``: the account holds fewer tokens than ``amount``.
         """
-        if await self.token_balance(self.account) < amount:
-            raise InvalidRequest(
-                f"the account {to_checksum_address(self.account)} holds fewer tokens than the deposit needs",
-                code="tokens_short",
-                fix="send it more tokens, or take a smaller deposit",
-            )
-        if await self._allowance() < amount:
-            # Without a limit, as the escrow takes tokens from nobody but the sender of a deposit, and cannot
-            # change.
-            data = self._token_contract.encode_abi("approve", [to_checksum_address(self.escrow), _ANY_AMOUNT])
-            approved = await self._sender.send(self.token, bytes.fromhex(data[2:]), confirmations=0)
-            if not approved.succeeded:
-                return approved
-        return await self._send(
-            "deposit",
-            to_checksum_address(self.account),
-            to_checksum_address(payee),
-            to_checksum_address(signer),
-            amount,
-        )
+        return await self._pay("deposit", amount, *self._own_lane(payee, signer), amount)
+
+    async def deposit_many(self, deposits: Sequence[LaneDeposit]) -> Transaction:
+        """Fund several lanes with one transfer: all of them or none. Approves as :meth:`deposit` does.
+
+        Raises:
+            InvalidRequest: ``tokens_short``, or ``exit_delay``: a delay that is no whole number of steps.
+        """
+        rows = [(*checksummed(one.lane), one.amount, self._steps(one.delay_s)) for one in deposits]
+        return await self._pay("depositMany", sum(one.amount for one in deposits), rows)
+
+    async def deposit_with_permit(
+        self, payee: bytes, signer: bytes, amount: int, *, deadline_s: int, permit: bytes
+    ) -> Transaction:
+        """Fund our own lane by our permit; a permit that fails is passed over, and the allowance decides.
+
+        Raises:
+            InvalidRequest: ``tokens_short``.
+        """
+        await self._require_tokens(amount)
+        lane = self._own_lane(payee, signer)
+        return await self._send("depositWithPermit", *lane, amount, deadline_s, *_split(permit))
+
+    async def deposit_with_authorization(
+        self, lane: LaneKey, amount: int, *, until_s: int, salt: bytes, authorization: bytes
+    ) -> Transaction:
+        """Fund the payer's lane with the payer's tokens, by its authorization; the gas is ours."""
+        window = (0, until_s, salt)
+        signed = _split(authorization)
+        return await self._send("depositWithAuthorization", *checksummed(lane), amount, *window, *signed)
 
     async def unmined(self) -> int:
         """How many transactions of our account were sent and are not mined yet."""
@@ -80,6 +92,10 @@ class EvmChain(EvmReader):
     async def redeem_many(self, payee: bytes, rows: Sequence[bytes]) -> Transaction:
         """Redeem vouchers, each a row of 96 bytes. Rows that are worth nothing cost gas and pay nothing."""
         return await self._send("redeemMany", to_checksum_address(payee), b"".join(rows))
+
+    async def redeem_to(self, to: bytes, rows: Sequence[bytes]) -> Transaction:
+        """Redeem vouchers to ourselves, and have the money paid out to ``to``."""
+        return await self._send("redeemManyTo", to_checksum_address(to), b"".join(rows))
 
     async def start_exit(self, payee: bytes, signer: bytes) -> Transaction:
         """Start the exit of our lane."""
@@ -106,6 +122,72 @@ class EvmChain(EvmReader):
             payer_signature,
         )
 
+    async def release(
+        self, payee: bytes, signer: bytes, *, new_balance: int, deadline_s: int, payee_signature: bytes
+    ) -> Transaction:
+        """Take back at once what our lane has above ``new_balance``, with the payee's consent."""
+        parties = to_checksum_address(payee), to_checksum_address(signer)
+        return await self._send("release", *parties, new_balance, deadline_s, payee_signature)
+
+    async def add_stake(self, amount: int) -> Transaction:
+        """Stake more of our tokens. Approves as :meth:`deposit` does, and raises as it."""
+        return await self._pay("addStake", amount, amount)
+
+    async def leave_stake(self) -> Transaction:
+        """Start to take our stake out."""
+        return await self._send("leaveStake")
+
+    async def take_stake(self) -> Transaction:
+        """Take our stake out, once it is unlocked."""
+        return await self._send("takeStake")
+
+    async def slash_equivocation(self, proof: Contradiction) -> Transaction:
+        """Show the escrow a provider's contradiction; a quarter of what it loses is ours."""
+        return await self._send(
+            "slashEquivocation",
+            to_checksum_address(proof.provider),
+            proof.kind,
+            proof.subject,
+            proof.sequence,
+            proof.body_a,
+            proof.signature_a,
+            proof.body_b,
+            proof.signature_b,
+        )
+
+    async def _pay(self, function: str, amount: int, *arguments: Any) -> Transaction:
+        """Send a call that takes ``amount`` from our allowance, which is given first when it is short."""
+        await self._require_tokens(amount)
+        if await self._allowance() < amount:
+            # Without a limit, as the escrow takes tokens from nobody but the sender of a deposit, and cannot
+            # change.
+            data = self._token_contract.encode_abi("approve", [to_checksum_address(self.escrow), _ANY_AMOUNT])
+            approved = await self._sender.send(self.token, bytes.fromhex(data[2:]), confirmations=0)
+            if not approved.succeeded:
+                return approved
+        return await self._send(function, *arguments)
+
+    async def _require_tokens(self, amount: int) -> None:
+        if await self.token_balance(self.account) < amount:
+            raise InvalidRequest(
+                f"the account {to_checksum_address(self.account)} holds fewer tokens than it is to pay in",
+                code="tokens_short",
+                fix="send it more tokens, or take a smaller deposit",
+            )
+
+    def _own_lane(self, payee: bytes, signer: bytes) -> tuple[str, str, str]:
+        return checksummed(LaneKey(self.account, payee, signer))
+
+    def _steps(self, delay_s: int) -> int:
+        steps, rest = divmod(delay_s, self.delay_step_s)
+        if rest or steps > MAX_STEPS:
+            raise InvalidRequest(
+                f"a delay of {delay_s} seconds cannot be had from this escrow",
+                code="exit_delay",
+                fix=f"take 1 to {MAX_STEPS} times {self.delay_step_s} seconds",
+            )
+        return steps
+
     async def _allowance(self) -> int:
         owner, spender = to_checksum_address(self.account), to_checksum_address(self.escrow)
         return await self._rpc.ask(
@@ -115,6 +197,14 @@ class EvmChain(EvmReader):
     async def _send(self, function: str, *arguments: Any) -> Transaction:
         data = self._escrow_contract.encode_abi(function, arguments)
         return await self._sender.send(self.escrow, bytes.fromhex(data[2:]))
+
+
+def _split(compact: bytes) -> tuple[int, bytes, bytes]:
+    """A compact signature as the v, r and s that tokens take."""
+    if len(compact) != SIGNATURE_BYTES:
+        raise InvalidRequest("a signature that is not 64 bytes", code="bad_signature")
+    with_parity = int.from_bytes(compact[32:], "big")
+    return 27 + (with_parity >> 255), compact[:32], (with_parity & (2**255 - 1)).to_bytes(32, "big")
 
 
 @asynccontextmanager

@@ -24,13 +24,58 @@ class LaneOnChain(Struct, frozen=True, kw_only=True):
     """A lane as the chain has it. ``balance`` and ``claimed`` are cumulative over the lane's whole life.
 
     ``balance - claimed`` is what the lane still holds. ``exit_at`` is the UTC second after which the payer's exit can
-    finish, 0 when none runs. ``epoch`` grows at every close, so that an old close consent is dead.
+    finish, 0 when none runs. ``delay_s`` is how long the next exit will wait: it cannot shrink while the lane holds
+    money, and is 0 only in a lane that was never filled. ``epoch`` grows at every close and release, so that an old
+    consent is dead. A release lowers ``balance``.
     """
 
     balance: int = 0
     claimed: int = 0
     exit_at: int = 0
     epoch: int = 0
+    delay_s: int = 0
+
+
+class LaneDeposit(Struct, frozen=True, kw_only=True):
+    """One of several deposits. ``delay_s`` 0 leaves the lane's; another one, a whole number of the escrow's steps, only
+    the payer may choose, and not below the lane's while it holds money."""
+
+    lane: LaneKey
+    amount: int
+    delay_s: int = 0
+
+
+class Stake(Struct, frozen=True, kw_only=True):
+    """What a provider has staked. ``unlock_at`` is the UTC second from which it can be taken, 0 while it stays."""
+
+    amount: int = 0
+    unlock_at: int = 0
+
+
+class Contradiction(Struct, frozen=True, kw_only=True):
+    """Two statements that a provider signed with one ``subject`` (32 bytes) and ``sequence`` but different bodies.
+
+    ``kind`` is 0 for receipts (the subject is the lease), 1 for grants (the slot that was sold). Signatures are over
+    the escrow's ``statementDigest``, compact.
+    """
+
+    provider: bytes
+    kind: int
+    subject: bytes
+    sequence: int
+    body_a: bytes
+    signature_a: bytes
+    body_b: bytes
+    signature_b: bytes
+
+
+class TokenDomain(Struct, frozen=True, kw_only=True):
+    """How a token's own signatures (permits, authorizations) name it."""
+
+    name: str
+    version: str
+    chain_id: int
+    token: bytes
 
 
 class ChainHead(Struct, frozen=True, kw_only=True):
@@ -52,8 +97,9 @@ class Transaction(Struct, frozen=True, kw_only=True):
 
 
 class LedgerEvent(Struct, frozen=True, kw_only=True):
-    """One log entry of the escrow, as ``kind`` (``Deposited``, ``Redeemed``, ``ExitStarted``, ``ExitCancelled``,
-    ``LaneClosed``) and its decoded arguments by name (addresses as 20 bytes)."""
+    """One log entry of the escrow, as ``kind`` (``Deposited``, ``Redeemed``, ``DelaySet``, ``ExitStarted``,
+    ``ExitCancelled``, ``Released``, ``LaneClosed``, ``StakeChanged``, ``Slashed``) and its decoded
+    arguments by name (addresses as 20 bytes)."""
 
     kind: str
     block: int
@@ -76,7 +122,15 @@ class Chain(Protocol):
     @property
     def escrow(self) -> bytes: ...
     @property
-    def exit_delay_s(self) -> int: ...
+    def exit_delay_s(self) -> int:
+        """The window of a lane whose payer chose none."""
+        ...
+
+    @property
+    def delay_step_s(self) -> int:
+        """Lanes' delays are 1 to 255 of these."""
+        ...
+
     async def head(self) -> ChainHead: ...
     async def lane(self, key: LaneKey, *, confirmations: int = 0) -> LaneOnChain:
         """The lane as of ``head - confirmations``."""
@@ -100,13 +154,68 @@ class Chain(Protocol):
         """Fund our own lane. Approves the token first when the allowance is short."""
         ...
 
+    async def deposit_many(self, deposits: Sequence[LaneDeposit]) -> Transaction:
+        """Fund several lanes, anybody's, with one transfer of our tokens: all of them or none. Approves first."""
+        ...
+
+    async def token_domain(self) -> TokenDomain:
+        """What the token's signatures are made over.
+
+        Raises:
+            InvalidRequest: ``no_token_signatures``: the token has none that can be checked here.
+        """
+        ...
+
+    async def permit_nonce(self, owner: bytes) -> int:
+        """The number that the next permit of ``owner`` has to bear."""
+        ...
+
+    async def deposit_with_permit(
+        self, payee: bytes, signer: bytes, amount: int, *, deadline_s: int, permit: bytes
+    ) -> Transaction:
+        """Fund our own lane by our permit (``token_signatures.permit_digest``, compact), without approving first.
+
+        A permit that fails is passed over: then our allowance has to do.
+        """
+        ...
+
+    async def deposit_with_authorization(
+        self, lane: LaneKey, amount: int, *, until_s: int, salt: bytes, authorization: bytes
+    ) -> Transaction:
+        """Fund the payer's lane with the payer's money, by its ``token_signatures.authorization_digest``; we pay gas.
+
+        When the payer is ourselves and the authorization fails without having been used, our allowance has to do.
+        """
+        ...
+
     async def redeem_many(self, payee: bytes, rows: Sequence[bytes]) -> Transaction: ...
+    async def redeem_to(self, to: bytes, rows: Sequence[bytes]) -> Transaction:
+        """As :meth:`redeem_many` for vouchers to ourselves, paid out to another account."""
+        ...
+
     async def start_exit(self, payee: bytes, signer: bytes) -> Transaction: ...
     async def cancel_exit(self, payee: bytes, signer: bytes) -> Transaction: ...
     async def finish_exit(self, key: LaneKey) -> Transaction: ...
     async def close_together(
         self, key: LaneKey, *, cumulative: int, deadline_s: int, payee_signature: bytes, payer_signature: bytes
     ) -> Transaction: ...
+    async def release(
+        self, payee: bytes, signer: bytes, *, new_balance: int, deadline_s: int, payee_signature: bytes
+    ) -> Transaction:
+        """Take back at once what our lane has above ``new_balance``, with the payee's consent (``release_digest``)."""
+        ...
+
+    async def stake_of(self, provider: bytes, *, confirmations: int = 0) -> Stake: ...
+    async def add_stake(self, amount: int) -> Transaction:
+        """Stake more of our tokens, which also stops a leave. Approves first."""
+        ...
+
+    async def leave_stake(self) -> Transaction: ...
+    async def take_stake(self) -> Transaction: ...
+    async def slash_equivocation(self, proof: Contradiction) -> Transaction:
+        """Show the escrow a provider's contradiction; a quarter of what it loses is ours."""
+        ...
+
     async def events(self, from_block: int, to_block: int) -> list[LedgerEvent]: ...
 
 

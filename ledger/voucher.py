@@ -31,13 +31,16 @@ _DOMAIN_NAME = keccak(b"ComputeFabric Escrow")
 _DOMAIN_VERSION = keccak(b"1")
 _VOUCHER_TYPE = keccak(b"Voucher(address payer,address provider,uint96 cumulative)")
 _CLOSE_TYPE = keccak(
-    b"Close(address payer,address provider,address signer,uint24 epoch,uint96 cumulative,uint40 deadline)"
+    b"Close(address payer,address provider,address signer,uint16 epoch,uint96 cumulative,uint40 deadline)"
+)
+_RELEASE_TYPE = keccak(
+    b"Release(address payer,address provider,address signer,uint16 epoch,uint96 newBalance,uint40 deadline)"
 )
 _LANE_PROOF = b"ComputeFabric lane proof 1\0"
 _ORDER = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
 _HALF_ORDER = _ORDER // 2
 _PARITY = 1 << 255
-_MAX_EPOCH = 2**24 - 1
+_MAX_EPOCH = 2**16 - 1
 _MAX_DEADLINE = 2**40 - 1
 
 
@@ -109,16 +112,16 @@ def close_digest(domain: Domain, lane: LaneKey, *, epoch: int, cumulative: int, 
     ``epoch`` is the lane's at signing: a consent dies with the close it allowed, so it cannot close a
     refilled lane.
     """
-    return _typed(
-        domain,
-        _CLOSE_TYPE
-        + _word(lane.payer)
-        + _word(lane.payee)
-        + _word(lane.signer)
-        + _bounded(epoch, _MAX_EPOCH, "epoch")
-        + _bounded(cumulative, MAX_AMOUNT, "cumulative")
-        + _bounded(deadline_s, _MAX_DEADLINE, "deadline_s"),
-    )
+    return _typed(domain, _CLOSE_TYPE + _consent(lane, epoch, cumulative, deadline_s))
+
+
+def release_digest(domain: Domain, lane: LaneKey, *, epoch: int, new_balance: int, deadline_s: int) -> bytes:
+    """What the payee signs to let the payer take back at once whatever the lane has above ``new_balance``.
+
+    The payee must have no voucher above ``new_balance``: what such a voucher is worth beyond it goes back to the payer.
+    ``epoch`` as in :func:`close_digest`.
+    """
+    return _typed(domain, _RELEASE_TYPE + _consent(lane, epoch, new_balance, deadline_s))
 
 
 def lane_proof_digest(domain: Domain, lane: LaneKey, subject: bytes) -> bytes:
@@ -217,6 +220,17 @@ def decode_voucher(raw: bytes) -> Voucher:
 
 def _typed(domain: Domain, body: bytes) -> bytes:
     return keccak(b"\x19\x01" + domain.separator() + keccak(body))
+
+
+def _consent(lane: LaneKey, epoch: int, amount: int, deadline_s: int) -> bytes:
+    return (
+        _word(lane.payer)
+        + _word(lane.payee)
+        + _word(lane.signer)
+        + _bounded(epoch, _MAX_EPOCH, "epoch")
+        + _bounded(amount, MAX_AMOUNT, "amount")
+        + _bounded(deadline_s, _MAX_DEADLINE, "deadline_s")
+    )
 
 
 def _word(address: bytes) -> bytes:

@@ -15,7 +15,7 @@ _SPAN = 5_000
 
 
 class LaneTransaction(Struct, frozen=True, kw_only=True):
-    """One transaction that touched the lane: ``purpose`` is ``deposit``, ``close`` or ``exit``."""
+    """One transaction that touched the lane: ``purpose`` is ``deposit``, ``release``, ``close`` or ``exit``."""
 
     purpose: str
     hash: bytes
@@ -42,7 +42,13 @@ class LaneTotals(Struct, frozen=True, kw_only=True):
         return self.deposited == self.paid + self.refunded + self.held
 
 
-_PURPOSE = {"Deposited": "deposit", "LaneClosed": "close", "ExitStarted": "exit", "ExitCancelled": "exit"}
+_PURPOSE = {
+    "Deposited": "deposit",
+    "Released": "release",
+    "LaneClosed": "close",
+    "ExitStarted": "exit",
+    "ExitCancelled": "exit",
+}
 
 
 class LaneHistory:
@@ -74,7 +80,7 @@ def sum_events(events: list[LedgerEvent], lane: LaneKey, *, balance: int, claime
     """Add up the events of one lane. Pure."""
     ours = [event for event in events if _is_of(event, lane)]
     deposited = sum(_amount(event, "amount") for event in ours if event.kind == "Deposited")
-    refunded = sum(_amount(event, "toPayer") for event in ours if event.kind == "LaneClosed")
+    refunded = sum(_amount(event, "toPayer") for event in ours if event.kind in ("LaneClosed", "Released"))
     transactions = tuple(
         LaneTransaction(purpose=_PURPOSE[event.kind], hash=event.transaction, block=event.block)
         for event in ours

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
 
@@ -27,8 +27,8 @@ class Answerer(Protocol):
     def answer(self, method: str, parameters: list[Any]) -> Any: ...
 
 
-def new_chain(block_s: float = 0.05) -> EmbeddedChain:
-    return EmbeddedChain(chain_id=CHAIN_ID, now_s=time.time, block_time_s=block_s, funded={DEV_ACCOUNT: DEV_FUNDS_WEI})
+def new_chain(block_s: float = 0.05, now_s: Callable[[], float] = time.time) -> EmbeddedChain:
+    return EmbeddedChain(chain_id=CHAIN_ID, now_s=now_s, block_time_s=block_s, funded={DEV_ACCOUNT: DEV_FUNDS_WEI})
 
 
 class FaultyRpc:

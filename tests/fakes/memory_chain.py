@@ -9,31 +9,16 @@ time only. Faults are knobs on the view (what one node sees) and on the world (w
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import trio
-
-from ledger.ports import ChainHead, LaneKey, LaneOnChain, LedgerEvent, Transaction
+from ledger.create2 import delay_terms
+from ledger.ports import ChainHead, LedgerEvent, Transaction
 from ledger.voucher import Domain
-from market.errors import InvalidRequest, Unavailable
-from tests.fakes.escrow_model import EscrowModel, Event, RevertError
+from tests.fakes.escrow_model import EscrowModel, RevertError
+from tests.fakes.memory_chain_view import GAS_PRICE, Effect, MemoryChainView
 
-GAS_PRICE = 10**9
-_GAS = {
-    "approve": 46_000,
-    "deposit": 72_000,
-    "redeem": 41_000,
-    "row": 10_300,
-    "start_exit": 30_000,
-    "cancel_exit": 28_000,
-    "finish_exit": 65_000,
-    "close_together": 86_000,
-}
 _KEPT_STATES = 64
-Effect = Callable[[EscrowModel, int], list[Event]]
-"""``effect(model, block_time_s) -> events``; raises ``RevertError``."""
 
 
 class Clock(Protocol):
@@ -70,17 +55,18 @@ class MemoryChain:
 
     Attributes:
         domain: chain id and escrow address, as vouchers name them.
-        exit_delay_s: the escrow's exit window.
+        exit_delay_s: the window of a lane whose payer chose none, in steps of ``delay_step_s``.
     """
 
     def __init__(self, clock: Clock, *, chain_id: int = 31337, exit_delay_s: int = 3600, block_ms: int = 1000) -> None:
         self.domain = Domain(chain_id, hashlib.sha256(b"escrow").digest()[:20])
         self.exit_delay_s = exit_delay_s
+        self.delay_step_s = delay_terms(exit_delay_s).step_s
         self.block_ms = block_ms
         self._clock = clock
         self._start_ms = clock.now_ms()
         self._pending: list[tuple[int, _Pending]] = []
-        self._states = [_State(0, EscrowModel(self.domain, exit_delay_s))]
+        self._states = [_State(0, EscrowModel(self.domain, exit_delay_s, self.delay_step_s))]
         self._forks: list[int] = []
         self._sent = 0
 
@@ -175,136 +161,3 @@ class MemoryChain:
 
     def _time_s(self, number: int) -> int:
         return (self._start_ms + number * self.block_ms) // 1000
-
-
-class MemoryChainView:
-    """The ``Chain`` port of one account.
-
-    Attributes:
-        offline: while True every call raises ``Unavailable``.
-        answers_to_lose: so many of the next sends reach the chain but raise ``Unavailable``. This is the
-            case in which a node that simply tries again pays twice.
-    """
-
-    def __init__(self, world: MemoryChain, account: bytes, confirmations: int) -> None:
-        self.account = account
-        self.offline = False
-        self.answers_to_lose = 0
-        self._world = world
-        self._confirmations = confirmations
-
-    @property
-    def chain_id(self) -> int:
-        return self._world.domain.chain_id
-
-    @property
-    def escrow(self) -> bytes:
-        return self._world.domain.escrow
-
-    @property
-    def exit_delay_s(self) -> int:
-        return self._world.exit_delay_s
-
-    async def head(self) -> ChainHead:
-        await self._reach()
-        return self._world.head()
-
-    async def lane(self, key: LaneKey, *, confirmations: int = 0) -> LaneOnChain:
-        await self._reach()
-        return self._world.state_at(self._world.head_number() - confirmations).model.lane(key)
-
-    async def token_balance(self, account: bytes) -> int:
-        await self._reach()
-        return self._world.state_at(self._world.head_number()).model.tokens.get(account, 0)
-
-    async def gas_balance(self, account: bytes) -> int:
-        await self._reach()
-        return self._world.state_at(self._world.head_number()).gas.get(account, 0)
-
-    async def transaction(self, transaction: bytes) -> Transaction | None:
-        await self._reach()
-        found = self._world.state_at(self._world.head_number()).mined.get(transaction)
-        return found[0] if found else None
-
-    async def unmined(self) -> int:
-        await self._reach()
-        return self._world.unmined(self.account)
-
-    async def deposit(self, payee: bytes, signer: bytes, amount: int) -> Transaction:
-        if await self.token_balance(self.account) < amount:
-            raise InvalidRequest("the account holds fewer tokens than the deposit needs", code="tokens_short")
-        key = LaneKey(self.account, payee, signer)
-        return await self._send(_GAS["deposit"], lambda m, now: m.deposit(self.account, key, amount))
-
-    async def redeem_many(self, payee: bytes, rows: Sequence[bytes]) -> Transaction:
-        kept = list(rows)
-        gas = _GAS["redeem"] + _GAS["row"] * len(kept)
-        return await self._send(gas, lambda m, now: m.redeem_many(payee, kept))
-
-    async def start_exit(self, payee: bytes, signer: bytes) -> Transaction:
-        return await self._send(_GAS["start_exit"], lambda m, now: m.start_exit(self.account, payee, signer, now))
-
-    async def cancel_exit(self, payee: bytes, signer: bytes) -> Transaction:
-        return await self._send(_GAS["cancel_exit"], lambda m, now: m.cancel_exit(self.account, payee, signer))
-
-    async def finish_exit(self, key: LaneKey) -> Transaction:
-        return await self._send(_GAS["finish_exit"], lambda m, now: m.finish_exit(key, now))
-
-    async def close_together(
-        self,
-        key: LaneKey,
-        *,
-        cumulative: int,
-        deadline_s: int,
-        payee_signature: bytes,
-        payer_signature: bytes,
-    ) -> Transaction:
-        def effect(model: EscrowModel, now_s: int) -> list[Event]:
-            return model.close_together(
-                self.account,
-                key,
-                cumulative=cumulative,
-                deadline_s=deadline_s,
-                payee_signature=payee_signature,
-                payer_signature=payer_signature,
-                now_s=now_s,
-            )
-
-        return await self._send(_GAS["close_together"], effect)
-
-    async def events(self, from_block: int, to_block: int) -> list[LedgerEvent]:
-        await self._reach()
-        state = self._world.state_at(self._world.head_number())
-        return [e for e in state.events if from_block <= e.block <= to_block]
-
-    async def _reach(self) -> None:
-        await trio.lowlevel.checkpoint()
-        if self.offline:
-            raise Unavailable("the chain at memory does not answer", code="chain_unreachable")
-
-    async def _send(self, gas: int, effect: Effect) -> Transaction:
-        await self._reach()
-        world = self._world
-        head = world.head()
-        state = world.state_at(head.number)
-        if state.gas.get(self.account, 0) < gas * GAS_PRICE:
-            raise InvalidRequest("the account cannot pay for gas", code="gas_short")
-        try:
-            # A real node estimates gas first and so learns of a refusal before anything is spent.
-            effect(state.model.copy(), head.timestamp)
-        except RevertError:
-            return Transaction(hash=bytes(32), block=head.number, succeeded=False, gas_used=0)
-        hash = world.send(self.account, gas, effect)
-        if self.answers_to_lose:
-            self.answers_to_lose -= 1
-            raise Unavailable("the chain at memory does not answer", code="chain_unreachable")
-        return await self._confirmed(hash)
-
-    async def _confirmed(self, hash: bytes) -> Transaction:
-        while True:
-            mined = await self.transaction(hash)
-            head = self._world.head_number()
-            if mined and head >= mined.block + self._confirmations:
-                return mined
-            wanted = mined.block + self._confirmations if mined else head + 1
-            await trio.sleep(self._world.seconds_to_block(wanted))

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from ledger.anvil import run_anvil
+from ledger.create2 import FACTORY, FACTORY_CODE, DelayTerms, escrow_address
 from ledger.deploy import Deployment, deploy, fund
 from ledger.evm_chain import EvmChain, open_evm_chain
 from ledger.evm_rpc import open_evm_rpc
@@ -18,7 +19,7 @@ from ledger.evm_sender import SendPolicy
 from ledger.local_chain import DEV_KEY, run_embedded
 from ledger.ports import LaneKey
 from ledger.voucher import Domain, SessionKey, close_digest, sign_voucher
-from market.errors import Unavailable
+from market.errors import InvalidRequest, Unavailable
 
 pytestmark = pytest.mark.chain
 
@@ -145,5 +146,39 @@ async def test_both_local_chains_charge_the_same_gas() -> None:
 async def test_a_deployment_that_the_contract_refuses_is_told() -> None:
     async with run_anvil() as url:
         with pytest.raises(Unavailable) as refused:
-            await deploy(url, DEV_KEY, exit_delay_s=0)
+            await deploy(url, DEV_KEY, exit_delay_s=1, token=PAYER.address)
     assert refused.value.code == "chain_refused"
+
+
+async def test_a_window_that_no_escrow_can_have_is_refused_before_anything_is_sent() -> None:
+    for seconds in (0, -1, 255 * 3600 + 1):
+        with pytest.raises(InvalidRequest) as refused:
+            await deploy("http://127.0.0.1:1", DEV_KEY, exit_delay_s=seconds)
+        assert refused.value.code == "exit_delay"
+
+
+async def test_the_escrow_lies_where_its_terms_say_whoever_deploys_it() -> None:
+    async with run_anvil() as url:
+        first = await deploy(url, DEV_KEY, exit_delay_s=3600)
+        assert first.escrow == escrow_address(first.token, DelayTerms(3600, 1))
+        await fund(url, DEV_KEY, PAYER.address, token=first.token, gas_wei=10**18)
+        again = await deploy(url, PAYER_SECRET, exit_delay_s=3600, token=first.token)
+        longer = await deploy(url, PAYER_SECRET, exit_delay_s=7200, token=first.token)
+    assert (again.escrow, again.block) == (first.escrow, 0)
+    assert longer.escrow != first.escrow
+
+
+async def test_a_chain_without_the_factory_gets_it_by_its_own_transaction() -> None:
+    async with run_anvil(extra=("--disable-default-create2-deployer",)) as url:
+        assert (await control(url, "eth_getCode", "0x" + FACTORY.hex(), "latest"))["result"] == "0x"
+        deployed = await deploy(url, DEV_KEY, exit_delay_s=60)
+        assert (await control(url, "eth_getCode", "0x" + FACTORY.hex(), "latest"))["result"][2:] == FACTORY_CODE.hex()
+        assert deployed.escrow == escrow_address(deployed.token, DelayTerms(1, 60))
+
+
+async def test_other_code_where_the_factory_should_be_is_refused() -> None:
+    async with run_anvil() as url:
+        await control(url, "anvil_setCode", "0x" + FACTORY.hex(), "0x6001")
+        with pytest.raises(Unavailable) as refused:
+            await deploy(url, DEV_KEY, exit_delay_s=60)
+    assert refused.value.code == "factory_missing"

@@ -48,6 +48,11 @@ def consent(
     return key.sign(close_digest(world.domain, LANE, epoch=epoch, cumulative=cumulative, deadline_s=deadline_s))
 
 
+def lane_of(**numbers: int) -> LaneOnChain:
+    """A lane that was filled once, with the escrow's own window."""
+    return LaneOnChain(**{"delay_s": EXIT_DELAY_S, **numbers})
+
+
 async def until_time(chain: Chain, timestamp: int) -> ChainHead:
     with trio.fail_after(PATIENCE_S):
         while (head := await chain.head()).timestamp < timestamp:
@@ -58,7 +63,7 @@ async def until_time(chain: Chain, timestamp: int) -> ChainHead:
 async def test_a_view_knows_its_account_and_its_escrow(world: ChainWorld, payer: Chain) -> None:
     assert payer.account == PAYER.address
     assert (payer.chain_id, payer.escrow) == (world.domain.chain_id, world.domain.escrow)
-    assert payer.exit_delay_s == EXIT_DELAY_S
+    assert (payer.exit_delay_s, payer.delay_step_s) == (EXIT_DELAY_S, 1)
 
 
 async def test_blocks_follow_each_other_without_any_transaction(payer: Chain) -> None:
@@ -79,7 +84,7 @@ async def test_a_deposit_moves_tokens_into_the_lane_and_is_confirmed_on_return(p
     done = await payer.deposit(PAYEE.address, SESSION.address, 700)
     assert done.succeeded
     assert done.gas_used > 21_000
-    assert await payee.lane(LANE, confirmations=1) == LaneOnChain(balance=700)
+    assert await payee.lane(LANE, confirmations=1) == lane_of(balance=700)
     assert await payer.token_balance(PAYER.address) == 10**9 - 700
     assert await payer.token_balance(payer.escrow) == 700
     assert await payer.gas_balance(PAYER.address) < gas_before
@@ -89,8 +94,8 @@ async def test_a_second_deposit_adds_and_older_blocks_still_show_the_first(payer
     await payer.deposit(PAYEE.address, SESSION.address, 700)
     done = await payer.deposit(PAYEE.address, SESSION.address, 300)
     head = await payer.head()
-    assert await payer.lane(LANE) == LaneOnChain(balance=1000)
-    assert await payer.lane(LANE, confirmations=head.number - done.block + 1) == LaneOnChain(balance=700)
+    assert await payer.lane(LANE) == lane_of(balance=1000)
+    assert await payer.lane(LANE, confirmations=head.number - done.block + 1) == lane_of(balance=700)
     assert await payer.lane(LANE, confirmations=10**6) == LaneOnChain()
 
 
@@ -101,7 +106,7 @@ async def test_redeeming_pays_once_and_a_higher_voucher_pays_the_difference(
     for cumulative, held in ((400, 400), (400, 400), (300, 400), (650, 650)):
         assert (await payee.redeem_many(PAYEE.address, [row(world, cumulative)])).succeeded
         assert await payee.token_balance(PAYEE.address) == held
-    assert await payee.lane(LANE) == LaneOnChain(balance=1000, claimed=650)
+    assert await payee.lane(LANE) == lane_of(balance=1000, claimed=650)
 
 
 async def test_a_voucher_above_the_balance_pays_what_is_there_and_the_rest_after_a_refill(
@@ -148,7 +153,7 @@ async def test_an_exit_waits_its_window_and_pays_the_payer_the_rest(
 
     await until_time(payee, exit_at)
     assert (await payee.finish_exit(LANE)).succeeded
-    assert await payer.lane(LANE) == LaneOnChain(balance=300, claimed=300, epoch=1)
+    assert await payer.lane(LANE) == lane_of(balance=300, claimed=300, epoch=1)
     assert await payer.token_balance(PAYER.address) == 10**9 - 300
     assert await payer.token_balance(payer.escrow) == 0
 
@@ -171,7 +176,7 @@ async def test_a_spent_voucher_stays_spent_after_an_exit_and_a_refill(
     await payer.finish_exit(LANE)
     await payer.deposit(PAYEE.address, SESSION.address, 1000)
     await payee.redeem_many(PAYEE.address, [row(world, 400)])
-    assert await payee.lane(LANE) == LaneOnChain(balance=1400, claimed=400, epoch=1)
+    assert await payee.lane(LANE) == lane_of(balance=1400, claimed=400, epoch=1)
     assert await payee.token_balance(PAYEE.address) == 400
 
 
@@ -182,7 +187,7 @@ async def test_only_the_payer_starts_and_cancels_its_exit(payer: Chain, payee: C
     await payer.start_exit(PAYEE.address, SESSION.address)
     assert not (await payee.cancel_exit(PAYEE.address, SESSION.address)).succeeded
     assert (await payer.cancel_exit(PAYEE.address, SESSION.address)).succeeded
-    assert await payer.lane(LANE) == LaneOnChain(balance=1000)
+    assert await payer.lane(LANE) == lane_of(balance=1000)
 
 
 async def close(
@@ -197,7 +202,7 @@ async def test_closing_together_splits_the_lane_at_once(world: ChainWorld, payer
     await payer.deposit(PAYEE.address, SESSION.address, 1000)
     done = await close(payer, cumulative=350, payee=consent(world, PAYEE, epoch=0, cumulative=350))
     assert done.succeeded
-    assert await payer.lane(LANE) == LaneOnChain(balance=350, claimed=350, epoch=1)
+    assert await payer.lane(LANE) == lane_of(balance=350, claimed=350, epoch=1)
     assert await payer.token_balance(PAYEE.address) == 350
     assert await payer.token_balance(PAYER.address) == 10**9 - 350
 
@@ -229,7 +234,7 @@ async def test_a_close_needs_the_right_consents(world: ChainWorld, payer: Chain,
     assert not (await close(payer, cumulative=600, payee=late, by_s=1)).succeeded
     above = consent(world, PAYEE, epoch=0, cumulative=1001)
     assert not (await close(payer, cumulative=1001, payee=above)).succeeded
-    assert await payer.lane(LANE) == LaneOnChain(balance=1000)
+    assert await payer.lane(LANE) == lane_of(balance=1000)
 
 
 async def test_the_log_tells_a_lane_s_whole_life(world: ChainWorld, payer: Chain, payee: Chain) -> None:

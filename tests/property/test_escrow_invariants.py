@@ -8,12 +8,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from ledger.create2 import DelayTerms
 from ledger.ports import LaneKey, LaneOnChain
 from ledger.voucher import ROW_BYTES, SessionKey, close_digest, sign_voucher
-from tests.fakes.escrow_model import MAX_AMOUNT, EscrowModel, RevertError
-from tests.fakes.escrow_on_revm import FUNDER, EscrowOnRevm
+from tests.fakes.escrow_model import MAX_AMOUNT, EscrowModel
+from tests.fakes.escrow_on_revm import EVERYTHING, FUNDER, EscrowOnRevm
+from tests.fakes.stake_model import RevertError
 
-EXIT_DELAY_S = 3600
+TERMS = DelayTerms(60, 60)
+EXIT_DELAY_S = TERMS.exit_delay_s
 FUNDS = 2**98
 PAYERS = [SessionKey(bytes([16 + i]) * 32) for i in range(3)]
 PAYEES = [SessionKey(bytes([32 + i]) * 32) for i in range(2)]
@@ -39,9 +42,10 @@ class EscrowMachine(RuleBasedStateMachine):
 
     @initialize(filled=st.lists(st.integers(0, 10**9), min_size=6, max_size=6))
     def deploy(self, filled: list[int]) -> None:
-        self.real = EscrowOnRevm(exit_delay_s=EXIT_DELAY_S, funds=FUNDS)
-        self.model = EscrowModel(self.real.domain, EXIT_DELAY_S)
+        self.real = EscrowOnRevm(terms=TERMS, funds=FUNDS)
+        self.model = EscrowModel(self.real.domain, EXIT_DELAY_S, TERMS.step_s)
         self.model.mint(FUNDER, FUNDS)
+        self.model.approve(FUNDER, EVERYTHING)
         self.now_s = 1_800_000_000
         self.real.set_time(self.now_s)
         self.rows: list[tuple[int, bytes]] = []

@@ -6,10 +6,10 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from eth_abi.abi import encode
 from eth_hash.auto import keccak
 
 from ledger.artifact import load_artifact
+from ledger.create2 import DelayTerms, escrow_init_code
 from ledger.revm_world import BlockContext, Call, EvmAccount, execute
 
 SENDER = "0x" + "f1" * 20
@@ -17,29 +17,47 @@ BLOCK = BlockContext(31337, 1, 1_800_000_000)
 SOURCES = Path(__file__).parents[3] / "ledger" / "contracts" / "src"
 
 
-def deployed_escrow(exit_delay_s: int) -> bytes:
+def deployed_escrow(terms: DelayTerms) -> bytes:
     state = {SENDER: EvmAccount(balance=10**20)}
     token = execute(state, Call(SENDER, None, load_artifact("TestToken").bytecode), BLOCK)
-    arguments = encode(["address", "uint40"], [token.created, exit_delay_s])
-    escrow = execute(token.state, Call(SENDER, None, load_artifact("Escrow").bytecode + arguments), BLOCK)
+    init_code = escrow_init_code(bytes.fromhex(str(token.created)[2:]), terms)
+    escrow = execute(token.state, Call(SENDER, None, init_code), BLOCK)
     assert escrow.created is not None
     return escrow.state[escrow.created].code
 
 
 @pytest.mark.parametrize("contract", ["Escrow", "TestToken"])
-def test_the_artifact_belongs_to_the_source_beside_it(contract: str) -> None:
-    source = (SOURCES / f"{contract}.sol").read_bytes()
-    assert load_artifact(contract).source_sha256 == hashlib.sha256(source).hexdigest()
+def test_the_artifact_belongs_to_the_sources_beside_it(contract: str) -> None:
+    artifact = load_artifact(contract)
+    source = b"".join((SOURCES / name).read_bytes() for name in artifact.sources)
+    assert artifact.source_sha256 == hashlib.sha256(source).hexdigest()
 
 
-@pytest.mark.parametrize("exit_delay_s", [1, 3600, 30 * 86400])
-def test_our_code_is_known_whatever_its_immutables_are(exit_delay_s: int) -> None:
-    assert load_artifact("Escrow").is_deployed_as(deployed_escrow(exit_delay_s))
+def test_every_source_is_part_of_an_artifact() -> None:
+    used = {name for contract in ("Escrow", "TestToken") for name in load_artifact(contract).sources}
+    assert used == {path.name for path in SOURCES.glob("*.sol")}
+
+
+@pytest.mark.parametrize("terms", [DelayTerms(1, 1), DelayTerms(), DelayTerms(3600, 255)])
+def test_our_code_is_known_whatever_its_immutables_are(terms: DelayTerms) -> None:
+    assert load_artifact("Escrow").is_deployed_as(deployed_escrow(terms))
+
+
+def test_code_that_contradicts_itself_is_not_ours() -> None:
+    # Another token in one of the places where the token stands: paid in is one, paid out would be the other.
+    artifact, code = load_artifact("Escrow"), deployed_escrow(DelayTerms())
+    twice = [places for places in artifact.immutables if len(places) > 1]
+    assert twice
+    for places in twice:
+        for start, length in places:
+            forged = bytearray(code)
+            forged[start + length - 1] ^= 1
+            assert not artifact.is_deployed_as(bytes(forged))
 
 
 def test_code_that_differs_anywhere_else_is_not_ours() -> None:
-    artifact, code = load_artifact("Escrow"), deployed_escrow(3600)
-    start, length = artifact.immutables[0]
+    artifact, code = load_artifact("Escrow"), deployed_escrow(DelayTerms())
+    start, length = artifact.immutables[0][0]
     for at in (0, start - 1, start + length, len(code) - 1):
         changed = bytearray(code)
         changed[at] ^= 1
@@ -56,15 +74,16 @@ def test_a_revert_is_named_from_its_data() -> None:
     assert artifact.error_name(b"\x01\x02\x03\x04") == "unknown"
 
 
-def test_an_escrow_refuses_a_delay_out_of_range_and_a_token_without_code() -> None:
+def test_an_escrow_refuses_delays_out_of_range_and_a_token_without_code() -> None:
     state = {SENDER: EvmAccount(balance=10**20)}
     token = execute(state, Call(SENDER, None, load_artifact("TestToken").bytecode), BLOCK)
-    for address, delay, error in (
-        (token.created, 0, "ExitDelayOutOfRange"),
-        (token.created, 30 * 86400 + 1, "ExitDelayOutOfRange"),
-        (SENDER, 3600, "NotAToken"),
+    for address, terms, error in (
+        (token.created, DelayTerms(0, 24), "DelayStepOutOfRange"),
+        (token.created, DelayTerms(3601, 24), "DelayStepOutOfRange"),
+        (token.created, DelayTerms(3600, 0), "NoDefaultDelay"),
+        (SENDER, DelayTerms(), "NotAToken"),
     ):
-        bytecode = load_artifact("Escrow").bytecode + encode(["address", "uint40"], [address, delay])
-        refused = execute(token.state, Call(SENDER, None, bytecode), BLOCK)
+        init_code = escrow_init_code(bytes.fromhex(str(address)[2:]), terms)
+        refused = execute(token.state, Call(SENDER, None, init_code), BLOCK)
         assert not refused.succeeded
         assert load_artifact("Escrow").error_name(refused.output) == error

@@ -21,6 +21,7 @@ from ledger.voucher import (
     decode_voucher,
     encode_voucher,
     recover,
+    release_digest,
     sign_voucher,
     voucher_digest,
 )
@@ -62,7 +63,7 @@ def test_a_voucher_s_digest_is_that_of_the_general_encoder(
     assert voucher_digest(domain, LaneKey(payer, payee, KEY.address), cumulative) == expected
 
 
-@given(domains, st.tuples(addresses, addresses, addresses), st.integers(0, 2**24 - 1), st.integers(0, 2**40 - 1))
+@given(domains, st.tuples(addresses, addresses, addresses), st.integers(0, 2**16 - 1), st.integers(0, 2**40 - 1))
 def test_a_close_s_digest_is_that_of_the_general_encoder(
     domain: Domain, parties: tuple[bytes, bytes, bytes], epoch: int, deadline_s: int
 ) -> None:
@@ -70,7 +71,7 @@ def test_a_close_s_digest_is_that_of_the_general_encoder(
     expected = typed(
         domain,
         "Close",
-        "address payer,address provider,address signer,uint24 epoch,uint96 cumulative,uint40 deadline",
+        "address payer,address provider,address signer,uint16 epoch,uint96 cumulative,uint40 deadline",
         payer=payer,
         provider=payee,
         signer=signer,
@@ -80,6 +81,26 @@ def test_a_close_s_digest_is_that_of_the_general_encoder(
     )
     lane = LaneKey(payer, payee, signer)
     assert close_digest(domain, lane, epoch=epoch, cumulative=12345, deadline_s=deadline_s) == expected
+
+
+@given(domains, st.tuples(addresses, addresses, addresses), st.integers(0, 2**16 - 1), st.integers(0, MAX_AMOUNT))
+def test_a_release_s_digest_is_that_of_the_general_encoder(
+    domain: Domain, parties: tuple[bytes, bytes, bytes], epoch: int, new_balance: int
+) -> None:
+    payer, payee, signer = parties
+    expected = typed(
+        domain,
+        "Release",
+        "address payer,address provider,address signer,uint16 epoch,uint96 newBalance,uint40 deadline",
+        payer=payer,
+        provider=payee,
+        signer=signer,
+        epoch=epoch,
+        newBalance=new_balance,
+        deadline=99,
+    )
+    lane = LaneKey(payer, payee, signer)
+    assert release_digest(domain, lane, epoch=epoch, new_balance=new_balance, deadline_s=99) == expected
 
 
 @given(secrets, st.binary(min_size=32, max_size=32))
@@ -169,7 +190,7 @@ def test_only_the_lane_s_own_key_signs_for_it() -> None:
 
 @pytest.mark.parametrize(
     "terms",
-    [{"epoch": 2**24}, {"epoch": -1}, {"cumulative": MAX_AMOUNT + 1}, {"deadline_s": 2**40}],
+    [{"epoch": 2**16}, {"epoch": -1}, {"cumulative": MAX_AMOUNT + 1}, {"deadline_s": 2**40}],
 )
 def test_a_close_outside_the_escrow_s_types_is_not_signed(terms: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="out of range"):
