@@ -14,13 +14,13 @@ from market.signing import Verified
 from node import wire
 from node.admission import Judged, VerifiedRecords, judge_batch, judge_records
 from node.book_sync import BookSync
+from node.heard_bids import HeardBids
 from node.peer_budgets import ADDRESS_RATE, BOOK_RECORD_RATE, RECORD_RATE, Bucket, PeerBudgets, Rate
 from node.ports import Clock, Network, Verdict
 
 R = TypeVar("R", Offer, Bid)
 
 _JUDGED_KEPT = 256
-_BIDS_KEPT = 4096
 _NEWS = (Intake.ADDED, Intake.REPLACED, Intake.WITHDRAWN)
 _EXPECTED = (Intake.KNOWN, Intake.OLDER, Intake.WITHDRAWN)
 """What becomes of offers that are in order and bring nothing to sell."""
@@ -49,7 +49,7 @@ class OfferIntake:
         self._on_offer = on_offer
         self.book = OfferBook(max_skew_ms=wire.MAX_CLOCK_SKEW_MS)
         self.dropped: Counter[str] = Counter()
-        self.bids_heard: OrderedDict[bytes, Verified[Bid]] = OrderedDict()
+        self.bids_heard = HeardBids()
         self.on_own: Callable[[Verified[Offer]], None] = lambda offer: None
         self._judged: OrderedDict[bytes, tuple[Verified[Offer], ...]] = OrderedDict()
         self._verified_offers, self._verified_bids = VerifiedRecords(Offer), VerifiedRecords(Bid)
@@ -141,15 +141,8 @@ class OfferIntake:
         if judged.verdict is not Verdict.ACCEPT:
             return judged.verdict
         for bid in judged.records:
-            self.bids_heard[bid.id] = bid
-        while len(self.bids_heard) > _BIDS_KEPT:
-            self.bids_heard.popitem(last=False)
+            self.bids_heard.add(bid, forwarder)
         return Verdict.ACCEPT
 
     def _deliver_bids(self, forwarder: bytes, message: bytes) -> None:
-        now = self._clock.now_ms()
-        while self.bids_heard:
-            oldest = next(iter(self.bids_heard.values()))
-            if oldest.record.expires_at > now:
-                break
-            self.bids_heard.popitem(last=False)
+        self.bids_heard.drop_expired(self._clock.now_ms())

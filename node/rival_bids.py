@@ -77,7 +77,7 @@ class RivalBids:
         """
         left_out, now = {bid.id for bid in but}, self._clock.now_ms()
         times: list[int] = []
-        for bid in islice(chain(self._ours.values(), reversed(self._intake.bids_heard.values())), MAX_RIVALS):
+        for bid in islice(chain(self._ours.values(), self._intake.bids_heard.newest_first()), MAX_RIVALS):
             if bid.id in left_out or bid.record.expires_at <= now:
                 continue
             if touching(rows, compile_rivals(self._intake.book, ask, [bid], now)):

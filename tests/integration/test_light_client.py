@@ -116,7 +116,7 @@ async def town() -> AsyncIterator[Town]:
                 intake.take(offer)
         now = clock.now_ms()
         bid = BUYER.sign(replace(a_bid(), issued_at=now, expires_at=now + 60_000))
-        made.intakes[0].bids_heard[bid.id] = bid
+        made.intakes[0].bids_heard.add(bid, b"")
         for prices in made.prices:
             await prices._look()
         hide(made.networks[2], made.intakes[2], a_signer("a").key)

@@ -11,6 +11,7 @@ from market.records import Offer
 from market.signing import Verified
 from node import wire
 from node.admission import pack_batch
+from node.heard_bids import HeardBids
 from node.offer_intake import OfferIntake
 from node.peer_budgets import ADDRESS_RATE
 from node.ports import Verdict
@@ -123,18 +124,27 @@ async def test_judged_messages_that_are_never_delivered_are_forgotten():
     assert listener.prices == []
 
 
-async def test_bids_are_kept_while_they_live_and_only_so_many(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("node.offer_intake._BIDS_KEPT", 5)
+async def test_bids_are_kept_while_they_live():
     listener = Listener()
-    for number in range(9):
-        bid = BUYER.sign(a_bid(bid_id=bytes([number]) * 16, expires_at=NOW + 1_000))
-        assert listener.hear(pack_batch([bid]), wire.TOPIC_BIDS) is Verdict.ACCEPT
-    heard = [bid.record.bid_id[0] for bid in listener.intake.bids_heard.values()]
-    assert heard == [4, 5, 6, 7, 8]
+    bid = BUYER.sign(a_bid(expires_at=NOW + 1_000))
+    assert listener.hear(pack_batch([bid]), wire.TOPIC_BIDS) is Verdict.ACCEPT
+    assert list(listener.intake.bids_heard) == [bid.id]
     listener.clock.now += 1_000
     late = BUYER.sign(a_bid(bid_id=b"z" * 16, issued_at=listener.clock.now, expires_at=NOW + 9_000))
     listener.hear(pack_batch([late]), wire.TOPIC_BIDS)
     assert list(listener.intake.bids_heard) == [late.id]
+
+
+async def test_a_peer_that_hands_in_many_bids_pushes_out_its_own():
+    listener = Listener()
+    listener.intake.bids_heard = HeardBids(most=5)
+    honest = a_signer("honest").sign(a_bid(requester=a_signer("honest").key))
+    listener.network.judges[wire.TOPIC_BIDS](PEERS[1], pack_batch([honest]))
+    for number in range(9):
+        stranger = a_signer(f"s{number}")
+        listener.hear(pack_batch([stranger.sign(a_bid(requester=stranger.key))]), wire.TOPIC_BIDS)
+    assert len(listener.intake.bids_heard) == 5
+    assert honest.id in list(listener.intake.bids_heard)
 
 
 def test_our_own_offers_come_the_same_way():
