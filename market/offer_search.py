@@ -114,8 +114,7 @@ def _cheapest(query: Query, layers: list[Layer], best: Best) -> list[tuple[int, 
     w_cost *= 1000
     unit = slots * (work_ms if work_ms < max_ms else max_ms)
     least_risk, least_opening = 1000 + best.failure, best.opening * _OPENING
-    bound = _NOTHING
-    found: list[tuple[int, Spot]] = []
+    bound, found = _NOTHING, list[tuple[int, Spot]]()
     for layer in layers:
         bits, spots = layer.sieve(query), layer.spots
         while bits:
@@ -277,8 +276,7 @@ class _Hunt:
          w_speed, w_reliability, w_latency, worst) = self._prices  # fmt: skip
         floor, slope, risk = bounds
         spots, found, bound, single = layer.spots, self.found, self.bound, self._count == 1
-        wishes, query = self._wishes, self._query
-        step = slope // 1000
+        wishes, query, step = self._wishes, self._query, slope // 1000
         if slope and bound < _NOTHING:
             stop = min(stop, ((bound - floor) * 1000 - 1) // slope)
         while bits and most:
