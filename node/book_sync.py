@@ -20,7 +20,7 @@ from market.signing import Verified
 from node import wire
 from node.admission import Judged
 from node.book_digest import LATER, BookView, Page, name_of, read_page, read_question
-from node.peer_budgets import BOOK_RATE, PeerBudgets
+from node.peer_budgets import BOOK_BYTES_RATE, BOOK_PAGE_COST, BOOK_RATE, Bucket, PeerBudgets
 from node.ports import Clock, Network, PeerUnreachable, Verdict
 
 _AT_ONCE, _UNDER_WAY = 3, 8
@@ -75,6 +75,7 @@ class BookSync:
     ) -> None:
         self._network, self._clock, self._book = network, clock, book
         self._judge, self._take, self._budgets = judge, take, budgets
+        self._all_shown = Bucket(BOOK_BYTES_RATE, 0.0)
         self._view, self._viewed_at = BookView(()), 0.0
         self._asked: dict[bytes, int] = {}
         self._visited: set[bytes] = set()
@@ -187,12 +188,14 @@ class BookSync:
     async def _answer(self, peer: bytes, question: bytes) -> bytes:
         """Show our book, as it was up to a second ago.
 
-        An answer may be a mebibyte: a peer that asks more often than any node of ours does is told to come later.
+        An answer may be a mebibyte: a peer that asks more often than any node of ours does is told to come later, and
+        so is everybody while all together ask for more than we can spare.
         """
-        asked = read_question(question)
-        if not self._budgets.allow(peer, BOOK_RATE, trio.current_time()):
+        asked, now = read_question(question), trio.current_time()
+        if not self._budgets.allow(peer, BOOK_RATE, now) or not self._all_shown.take(now, BOOK_PAGE_COST):
             return LATER
-        return self._look(_SHOWN_FOR_S).answer(asked, limit=wire.MAX_RESPONSE)
+        page = self._look(_SHOWN_FOR_S).answer(asked, limit=wire.MAX_RESPONSE)
+        return page if self._all_shown.take(now, max(0, len(page) - BOOK_PAGE_COST)) else LATER
 
     def _look(self, old_at_most: float) -> BookView:
         """Our book as it is now, or was up to so many seconds ago; longer when it is large, never when it was empty."""

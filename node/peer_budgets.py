@@ -39,6 +39,11 @@ BOOK_RECORD_RATE = Rate(per_second=200.0, burst=10_000.0)
 peer; useless records end a visit long before."""
 BOOK_RATE = Rate(per_second=1.0, burst=10.0)
 """Pages of our book that we show to one peer, each up to a mebibyte. A node without offers asks once a second."""
+BOOK_BYTES_RATE = Rate(per_second=4 * 2**20, burst=64 * 2**20)
+"""Bytes of our book that we show to all peers together: keys cost nothing, and each has a rate of its own. A newcomer
+that we turn away asks another."""
+BOOK_PAGE_COST = 32 * 2**10
+"""Bytes counted for a page at least: to find out that there is nothing to show costs time, too."""
 ADDRESS_RATE = Rate(per_second=50.0, burst=512.0)
 """Providers whose addresses we read as their offers come in, from all peers together."""
 PEERS_RATE = Rate(per_second=2.0, burst=20.0)

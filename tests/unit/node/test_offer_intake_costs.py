@@ -15,7 +15,7 @@ from node import admission, offer_intake, wire
 from node.admission import pack_batch
 from node.book_digest import LATER, BookView, Question, read_question
 from node.offer_intake import OfferIntake
-from node.peer_budgets import BOOK_RATE, RECORD_RATE, Rate
+from node.peer_budgets import BOOK_BYTES_RATE, BOOK_RATE, RECORD_RATE, Rate
 from node.ports import PeerInfo, Verdict
 from tests.fakes.desks import RecordingNetwork, SetClock
 from tests.fakes.samples import BUYER, NOW, SELLER, a_signer, an_offer, offered_by
@@ -225,6 +225,25 @@ async def test_whoever_asks_too_often_is_told_to_come_later(
     for _ in range(60):  # an honest newcomer's pace
         assert await shown(network) == 1
         await trio.sleep(1)
+
+
+async def test_all_together_are_shown_so_much_and_no_more(
+    network: RecordingNetwork, intake: OfferIntake, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Many keys, each within its own rate, would else have us send our book as fast as the line takes it."""
+    for number in range(2_000):
+        intake.take(offered_by(a_signer(f"p{number}"), machine="m" * 60))
+
+    async def answer(number: int) -> bytes:
+        return await network.handlers[wire.PROTOCOL_BOOK](number.to_bytes(32, "big"), b"")
+
+    answers = [await answer(number) for number in range(300)]
+    sent = sum(map(len, answers))
+    assert BOOK_BYTES_RATE.burst / 2 < sent <= BOOK_BYTES_RATE.burst + len(answers) * len(LATER)
+    assert answers[-1] == LATER
+    assert network.penalties == []
+    await trio.sleep(2 * len(answers[0]) / BOOK_BYTES_RATE.per_second)
+    assert await answer(1_000) == answers[0]
 
 
 async def test_an_agreeing_neighbour_is_shown_nothing(network: RecordingNetwork, intake: OfferIntake) -> None:
