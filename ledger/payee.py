@@ -11,8 +11,10 @@ from functools import partial
 from typing import Protocol
 
 import trio
+from msgspec.structs import replace
 
 from ledger.lane import LaneBooks, LaneSummary, LeaseAccount, chain_seen, same_view, summarise
+from ledger.lane_doubt import LaneDoubt
 from ledger.lane_facts import (
     MAX_BOOKED,
     CloseConsented,
@@ -27,6 +29,7 @@ from ledger.lane_rules import cover_possible, facts_of_late_voucher, facts_of_vo
 from ledger.ports import Chain, Journal, LaneKey, LaneOnChain, Transaction
 from ledger.voucher import Domain, Voucher, check_voucher, close_digest, decode_voucher
 from market.errors import InvalidRequest, PeerFault
+from market.money import MAX_AMOUNT
 
 MAX_ROWS = 500
 """Vouchers in one redemption; more would near the gas limit of a transaction."""
@@ -53,6 +56,7 @@ class Payee:
         wallet: the account that is paid.
         now_ms: UTC milliseconds; also the age of what we know of a lane.
         confirmations: blocks on top of a deposit before it counts.
+        first_block: the first block that can hold something of ours.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Payee:
         now_ms: Callable[[], int],
         *,
         confirmations: int = 1,
+        first_block: int = 0,
     ) -> None:
         self._chain = chain
         self._wallet = wallet
@@ -70,6 +75,7 @@ class Payee:
         self._confirmations = confirmations
         self._domain = Domain(chain.chain_id, chain.escrow)
         self._lanes = LaneJournal(journal, "paid", self._domain, now_ms)
+        self._doubt = LaneDoubt(chain, now_ms, first_block=first_block)
         self._redeeming = trio.StrictFIFOLock()
 
     @property
@@ -280,22 +286,25 @@ class Payee:
         """Read the lane into the books. The caller holds its ``books`` lock.
 
         Money counts as deep as confirmed; a loss of it, an exit or a close counts as soon as it is seen.
+
+        Raises:
+            Unavailable: ``chain_doubted``: more drawn than we ever had signed; what we hold is not dropped for that.
         """
-        depth = self._confirmations if confirmations is None else confirmations
-        latest = await self._chain.lane(lane)
-        confirmed = await self._chain.lane(lane, confirmations=depth) if depth else latest
-        view = LaneOnChain(
-            balance=min(latest.balance, confirmed.balance),
-            claimed=confirmed.claimed,
-            exit_at=latest.exit_at,
-            epoch=latest.epoch,
-        )
+        look = partial(self._look, lane, self._confirmations if confirmations is None else confirmations)
         books = self._lanes.books(lane)
+        # A lane without books is a stranger's, or its books were lost: there is no voucher that could be dropped.
+        known = books.signed if self._lanes.knows(lane) else MAX_AMOUNT
+        view = await self._doubt.settled(lane, await look(), signed=known, look=look)
         seen = chain_seen(view, self._now_ms())
         aged = seen.at_ms - books.seen_at_ms > self._chain.exit_delay_s * 250
         if (self._lanes.knows(lane) or view.balance) and (aged or not same_view(books, seen)):
             await self._lanes.record(lane, seen)
         return view
+
+    async def _look(self, lane: LaneKey, depth: int) -> LaneOnChain:
+        latest = await self._chain.lane(lane)
+        confirmed = await self._chain.lane(lane, confirmations=depth) if depth else latest
+        return replace(latest, balance=min(latest.balance, confirmed.balance), claimed=confirmed.claimed)
 
 
 def _facts_of_admission(books: LaneBooks, account: LeaseAccount, cover: int) -> list[Fact]:

@@ -44,6 +44,7 @@ class Payer:
         chain: the settlement chain as seen by the account that pays.
         now_ms: UTC milliseconds, for journal entries only.
         confirmations: blocks on top of a deposit before we sign against it.
+        first_block: the first block that can hold something of ours.
     """
 
     def __init__(
@@ -54,13 +55,14 @@ class Payer:
         now_ms: Callable[[], int],
         *,
         confirmations: int = 0,
+        first_block: int = 0,
     ) -> None:
         self._account = chain.account
         self._head = chain.head
         self._key = session_key
         self._domain = Domain(chain.chain_id, chain.escrow)
         self._lanes = LaneJournal(journal, "paying", self._domain, now_ms)
-        self._chain = PayerChain(chain, self._lanes, now_ms, confirmations=confirmations)
+        self._chain = PayerChain(chain, self._lanes, now_ms, confirmations=confirmations, first_block=first_block)
 
     async def load(self) -> None:
         """Read the books as the last run left them. Before anything else, and safe to repeat."""

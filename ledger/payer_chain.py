@@ -8,8 +8,10 @@ time. Whoever calls holds the lane's ``chain`` lock; vouchers do not wait for it
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from ledger.lane import LaneBooks, chain_seen, same_view
+from ledger.lane_doubt import LaneDoubt
 from ledger.lane_facts import DepositIntended, DepositSettled, Fact, TransactionMined
 from ledger.lane_journal import LaneJournal
 from ledger.ports import Chain, LaneKey, Transaction
@@ -19,18 +21,27 @@ from market.errors import InvalidRequest, Unavailable
 class PayerChain:
     """The chain side of :class:`ledger.payer.Payer`. Every method may raise Unavailable."""
 
-    def __init__(self, chain: Chain, lanes: LaneJournal, now_ms: Callable[[], int], *, confirmations: int) -> None:
+    def __init__(
+        self, chain: Chain, lanes: LaneJournal, now_ms: Callable[[], int], *, confirmations: int, first_block: int = 0
+    ) -> None:
         self._chain = chain
+        self.doubt = LaneDoubt(chain, now_ms, first_block=first_block)
         self._lanes = lanes
         self._now_ms = now_ms
         self._confirmations = confirmations
 
     async def observe(self, lane: LaneKey) -> LaneBooks:
-        """Read the lane, as deep as confirmed, into the books."""
-        found = await self._chain.lane(lane, confirmations=self._confirmations)
-        seen = chain_seen(found, self._now_ms())
+        """Read the lane, as deep as confirmed, into the books.
+
+        Raises:
+            Unavailable: ``chain_doubted``: we never signed for what it says was drawn; the books stay as they are.
+        """
+        look = partial(self._chain.lane, lane, confirmations=self._confirmations)
+        found = await look()
         async with self._lanes.locks(lane).books:
             books = self._lanes.books(lane)
+            found = await self.doubt.settled(lane, found, signed=books.signed, look=look)
+            seen = chain_seen(found, self._now_ms())
             return books if same_view(books, seen) else await self._lanes.record(lane, seen)
 
     async def settle_deposit(self, lane: LaneKey) -> None:
