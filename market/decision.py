@@ -77,7 +77,7 @@ def decide(
     if reference is not None:
         waiting = reference if ask.job.waiting is None else ask.job.waiting
         query = query._replace(reference=reference, waiting=waiting)
-    matches = spread(book, ask, query, lambda count: book.index.top(query, count), size)
+    matches = spread(book, ask, query, book.index.top, size)
     is_left_out = False
     if rivals and can_be_written(book, now):
         matches, is_left_out = _among_rivals(book, ask, matches, compile_rivals(book, ask, rivals, now), size)
@@ -97,8 +97,8 @@ def _among_rivals(
     left = [one for one in replay(book.index, query, turn_of(ask), rivals, 4 * size) if one[0] <= dearest]
     known = {handle for _, handle in left}
 
-    def ranked(count: int) -> list[tuple[int, int]]:
-        return left + [one for one in book.index.top(query, count) if one[1] not in known]
+    def ranked(narrowed: Query, count: int) -> list[tuple[int, int]]:
+        return left + [one for one in book.index.top(narrowed, count) if one[1] not in known]
 
     return spread(book, ask, query, ranked, size), not left
 

@@ -93,51 +93,71 @@ def shortlist(book: OfferBook, ask: Ask, *, now: int, size: int = MAX_SHORTLIST)
         size: length of the list at most.
     """
     query = book.compile(ask, now)
-    return Shortlist(spread(book, ask, query, lambda count: book.index.top(query, count), size), len(book), query)
+    return Shortlist(spread(book, ask, query, book.index.top, size), len(book), query)
 
 
 def spread(
-    book: OfferBook, ask: Ask, query: Query, top: Callable[[int], list[tuple[int, int]]], size: int
+    book: OfferBook, ask: Ask, query: Query, top: Callable[[Query, int], list[tuple[int, int]]], size: int
 ) -> tuple[Match, ...]:
     """The first ``size`` of a ranking that may stand in one list together.
 
     Args:
         book, ask, query: what the ranking was made from.
-        top: the best so many ``(score, handle)``; asked again for more while too many of them are one owner's.
+        top: the best so many ``(score, handle)`` for a query. Asked again without those who cannot come on the list any
+            more, and for more while that leaves nobody out: strangers must not make a list long to find.
         size: length of the list at most.
     """
-    count = size
+    places = _Places(book, ask, query, size)
+    narrowed, count, seen = query, size, 0
     while size > 0:
-        ranked = top(count)
-        chosen = _choose(book, ask, query, ranked, size)
-        if len(chosen) == size or len(ranked) < count:
-            return chosen
-        count *= 4
-    return ()
-
-
-def _choose(book: OfferBook, ask: Ask, query: Query, ranked: list[tuple[int, int]], size: int) -> tuple[Match, ...]:
-    chosen: list[Match] = []
-    providers: set[int] = set()
-    crowds: dict[str, int] = {}
-    for score, handle in ranked:
-        offer, row = book.look_up(handle)
-        if row.provider in providers:
-            continue
-        if row.flags & OVERFLOW and not _fits_by_words(book, offer, ask):
-            continue
-        crowd, most = neighbourhood(offer.record.addresses)
-        # Addresses are only claimed: by naming another's, strangers must not push out somebody we know.
-        if crowd:
-            so_far = crowds.get(crowd, 0)
-            if so_far >= most and not book.known(offer.record.provider).dealt:
-                continue
-            crowds[crowd] = so_far + 1
-        providers.add(row.provider)
-        chosen.append(Match(offer, score, row, query))
-        if len(chosen) == size:
+        ranked = top(narrowed, count)
+        chosen = len(places.matches)
+        places.fill(ranked[seen:])
+        if len(places.matches) == size or len(ranked) < count:
             break
-    return tuple(chosen)
+        if len(places.matches) > chosen:
+            narrowed, seen = query._replace(deny=query.deny | places.settled()), 0
+        else:
+            seen, count = count, 4 * count
+    return tuple(places.matches)
+
+
+class _Places:
+    """A list that is being filled, and who has had a place on it. What was passed over once is so for good."""
+
+    __slots__ = ("_ask", "_book", "_crowds", "_full", "_providers", "_query", "_size", "matches")
+
+    def __init__(self, book: OfferBook, ask: Ask, query: Query, size: int) -> None:
+        self._book, self._ask, self._query, self._size = book, ask, query, size
+        self._providers: set[int] = set()
+        self._crowds: dict[str, int] = {}
+        self._full: set[str] = set()
+        self.matches: list[Match] = []
+
+    def fill(self, ranked: list[tuple[int, int]]) -> None:
+        """Take the best of a ranking that may stand beside those who are here already."""
+        book, providers, crowds = self._book, self._providers, self._crowds
+        for score, handle in ranked:
+            if len(self.matches) == self._size:
+                return
+            offer, row = book.look_up(handle)
+            if row.provider in providers or (row.flags & OVERFLOW and not _fits_by_words(book, offer, self._ask)):
+                continue
+            crowd, most = neighbourhood(offer.record.addresses)
+            # Addresses are only claimed: by naming another's, strangers must not push out somebody we know.
+            if crowd:
+                so_far = crowds.get(crowd, 0) + 1
+                if so_far > most and not book.known(offer.record.provider).dealt:
+                    continue
+                crowds[crowd] = so_far
+                if so_far >= most:
+                    self._full.add(crowd)
+            providers.add(row.provider)
+            self.matches.append(Match(offer, score, row, self._query))
+
+    def settled(self) -> set[int]:
+        """Providers that need not be looked at again."""
+        return self._providers.union(*map(self._book.strangers_only_in, self._full))
 
 
 def candidate_of(book: OfferBook, offer: Verified[Offer]) -> Candidate:

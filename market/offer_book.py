@@ -9,15 +9,17 @@ all, at which the peer that handed in most makes room. Live offers are kept comp
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from enum import Enum
 from operator import attrgetter
 from typing import cast
 
 from market.ask import Ask
 from market.compiler import Compiler
+from market.crowds import Crowds
 from market.knowledge import STRANGER, Known
 from market.native_index import open_index
+from market.neighbourhood import neighbourhood
 from market.offer_index import OfferIndex
 from market.offer_row import Query, Row
 from market.records import Offer, Refusal
@@ -50,7 +52,7 @@ class Intake(Enum):
 class _Entry:
     """One machine in the book. ``handle`` is None for a tombstone; ``free`` what its provider said when it refused."""
 
-    __slots__ = ("free", "handle", "offer", "row", "source")
+    __slots__ = ("free", "handle", "offer", "place", "row", "source")
 
     def __init__(self, offer: Verified[Offer], source: bytes) -> None:
         self.offer = offer
@@ -58,6 +60,7 @@ class _Entry:
         self.handle: int | None = None
         self.row: Row | None = None
         self.free: tuple[int, int] = (0, 0)
+        self.place: str | None = None
 
     def free_slots(self, offer: Offer | None = None) -> int:
         """Free slots of this version, or of another one, as far as its provider corrected it."""
@@ -79,6 +82,7 @@ class OfferBook:
         # Of the index in C only the Python one's methods are used: they are the same.
         self.index = cast(OfferIndex, open_index()) if index is None else index
         self._compiler = Compiler()
+        self._crowds = Crowds()
         self._entries: dict[Name, _Entry] = {}
         self._providers: dict[bytes, dict[str, _Entry]] = {}
         self._numbers: dict[bytes, int] = {}
@@ -215,6 +219,10 @@ class OfferBook:
         """Every live offer, compiled."""
         return (entry.row for entry in self._at if entry is not None and entry.row and entry.row.expires > now)
 
+    def strangers_only_in(self, place: str) -> Set[int]:
+        """The numbers of the providers that offer nothing but from this neighbourhood, without those we dealt with."""
+        return self._crowds.only_in(place)
+
     def drop_expired(self, now: int) -> int:
         """Forget expired offers and tombstones; returns how many."""
         gone = 0
@@ -269,6 +277,8 @@ class OfferBook:
             # What every node hears every 20 seconds from every other: nothing to compile.
             entry.row = _said_again(row, offer, entry.free_slots())
             self.index.put(entry.row)
+            if offer.record.addresses != old.record.addresses:
+                self._locate(entry)
         else:
             self._compile(entry, was=old.record)
 
@@ -295,6 +305,14 @@ class OfferBook:
         self.index.put(entry.row)
         if before is not None and was is not None:
             self._compiler.forget(was, before)
+        self._locate(entry)
+
+    def _locate(self, entry: _Entry) -> None:
+        """Note where a machine claims to be. Whoever we dealt with is nowhere: no crowd can keep it off a list."""
+        record = entry.offer.record
+        place = "" if self.known(record.provider).dealt else neighbourhood(record.addresses)[0]
+        self._crowds.move(self._numbers[record.provider], entry.place, place)
+        entry.place = place
 
     def _unplace(self, entry: _Entry, offer: Offer) -> None:
         if entry.handle is None:
@@ -302,6 +320,8 @@ class OfferBook:
         assert entry.row is not None
         self.index.drop(entry.handle)
         self._compiler.forget(offer, entry.row)
+        self._crowds.move(entry.row.provider, entry.place, None)
+        entry.place = None
         self._at[entry.handle] = None
         self._vacant.append(entry.handle)
         entry.handle = entry.row = None
