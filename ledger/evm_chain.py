@@ -210,7 +210,7 @@ def _split(compact: bytes) -> tuple[int, bytes, bytes]:
 @asynccontextmanager
 async def open_evm_chain(
     *,
-    rpc_url: str,
+    rpc_url: str | Sequence[str],
     chain_id: int,
     escrow: bytes,
     account_key: bytes,
@@ -223,12 +223,13 @@ async def open_evm_chain(
     """Connect an account to the escrow, after the checks of ``open_evm_reader`` (and with its errors).
 
     Args:
+        rpc_url: the chain's endpoint, or several of them, best first.
         account_key: the account's secret, 32 bytes.
         token: the token the escrow must hold; None takes whatever it holds.
         confirmations: blocks on top of a transaction's own before a send returns.
         policy: finer settings; replaces ``confirmations`` and ``poll_ms``.
     """
     policy = policy or SendPolicy(confirmations=confirmations, poll_ms=poll_ms)
-    async with open_evm_rpc(rpc_url, timeout_s=timeout_s) as rpc:
+    async with open_evm_rpc(rpc_url, chain_id=chain_id, timeout_s=timeout_s) as rpc:
         reader = await check_escrow(rpc, chain_id=chain_id, escrow=escrow, token=token)
         yield EvmChain(rpc, reader, EvmSender(rpc, account_key, chain_id=chain_id, policy=policy))

@@ -7,7 +7,7 @@ vouchers and never pay.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -183,7 +183,7 @@ class EvmReader:
 
 @asynccontextmanager
 async def open_evm_reader(
-    rpc_url: str, *, chain_id: int, escrow: bytes, token: bytes | None = None, timeout_s: float = 5.0
+    rpc_url: str | Sequence[str], *, chain_id: int, escrow: bytes, token: bytes | None = None, timeout_s: float = 5.0
 ) -> AsyncIterator[EvmReader]:
     """Connect and check everything that would otherwise cost money later.
 
@@ -191,7 +191,7 @@ async def open_evm_reader(
         InvalidRequest: ``chain_url``, ``wrong_chain``, ``not_our_escrow`` or ``wrong_token``.
         Unavailable: the chain does not answer.
     """
-    async with open_evm_rpc(rpc_url, timeout_s=timeout_s) as rpc:
+    async with open_evm_rpc(rpc_url, chain_id=chain_id, timeout_s=timeout_s) as rpc:
         yield await check_escrow(rpc, chain_id=chain_id, escrow=escrow, token=token)
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import trio
 
@@ -19,6 +20,9 @@ from ledger.raw_transaction import read_transaction
 
 CHAIN_ID = 31337
 GWEI = 10**9
+
+
+_LOCKS: WeakKeyDictionary[EmbeddedChain, threading.Lock] = WeakKeyDictionary()
 
 
 class Answerer(Protocol):
@@ -40,9 +44,13 @@ class FaultyRpc:
         canned: by method, what to answer instead of asking the chain.
         tip_needed: transactions with a smaller tip are accepted, kept in ``held``, and never mined.
         gate: sends wait until it is set.
+        dead: every request is cut off.
+
+    Several of them may tell of one chain.
     """
 
     def __init__(self, chain: EmbeddedChain) -> None:
+        self.dead = False
         self.chain = chain
         self.asked: Counter[str] = Counter()
         self.answers_to_lose: Counter[str] = Counter()
@@ -52,9 +60,12 @@ class FaultyRpc:
         self.gate = threading.Event()
         self.gate.set()
         self._rpc = EmbeddedRpc(chain)
+        self._lock = _LOCKS.setdefault(chain, threading.Lock())
 
     def answer(self, method: str, parameters: list[Any]) -> Any:
         self.asked[method] += 1
+        if self.dead:
+            raise ConnectionResetError("nobody is here")
         if method in self.canned:
             return self.canned[method]
         if method == "eth_sendRawTransaction":
@@ -63,7 +74,8 @@ class FaultyRpc:
             if sent.tip_cap < self.tip_needed:
                 self.held.append(sent.hash)
                 return "0x" + sent.hash.hex()
-        result = self._rpc.answer(method, parameters)
+        with self._lock:
+            result = self._rpc.answer(method, parameters)
         if self.answers_to_lose[method]:
             self.answers_to_lose[method] -= 1
             raise ConnectionResetError("the answer is lost")
