@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from ledger.create2 import DelayTerms
-from ledger.ports import LaneKey, LaneOnChain
-from ledger.voucher import ROW_BYTES, SessionKey, close_digest, sign_voucher
+from ledger.ports import LaneDeposit, LaneKey, LaneOnChain
+from ledger.voucher import ROW_BYTES, SessionKey, close_digest, release_digest, sign_voucher
 from tests.fakes.escrow_model import MAX_AMOUNT, EscrowModel
 from tests.fakes.escrow_on_revm import EVERYTHING, FUNDER, EscrowOnRevm
 from tests.fakes.stake_model import RevertError
@@ -18,6 +18,8 @@ from tests.fakes.stake_model import RevertError
 TERMS = DelayTerms(60, 60)
 EXIT_DELAY_S = TERMS.exit_delay_s
 FUNDS = 2**98
+PURSE = 2**90
+"""What each payer has of its own."""
 PAYERS = [SessionKey(bytes([16 + i]) * 32) for i in range(3)]
 PAYEES = [SessionKey(bytes([32 + i]) * 32) for i in range(2)]
 SESSIONS = [SessionKey(bytes([48 + i]) * 32) for i in range(3)]
@@ -46,12 +48,18 @@ class EscrowMachine(RuleBasedStateMachine):
         self.model = EscrowModel(self.real.domain, EXIT_DELAY_S, TERMS.step_s)
         self.model.mint(FUNDER, FUNDS)
         self.model.approve(FUNDER, EVERYTHING)
+        for key in PAYERS:
+            for side in (self.real, self.model):
+                side.mint(key.address, PURSE)
+                side.approve(key.address, EVERYTHING)
         self.now_s = 1_800_000_000
         self.real.set_time(self.now_s)
         self.rows: list[tuple[int, bytes]] = []
         self.most_signed: dict[LaneKey, int] = {}
         self.seen: dict[LaneKey, LaneOnChain] = {}
         self.consents: list[tuple[LaneKey, int, int, bytes, bytes]] = []
+        self.releases: list[tuple[LaneKey, int, int, bytes]] = []
+        self.window_ends: dict[LaneKey, int] = {}
         for index, amount in enumerate(filled):
             self.deposit(index // 2, index % 2, amount)
 
@@ -61,6 +69,24 @@ class EscrowMachine(RuleBasedStateMachine):
         exit_before = self.real.lane(key).exit_at
         self.both(lambda: self.real.deposit(key, amount), lambda: self.model.deposit(FUNDER, key, amount))
         assert self.real.lane(key).exit_at == exit_before, "I7"
+
+    @rule(
+        payer=payers,
+        parts=st.lists(st.tuples(payers, payees, amounts, st.sampled_from([0, 0, 1, 59, 60, 61, 255])), max_size=4),
+        own=st.booleans(),
+    )
+    def deposit_many(self, payer: int, parts: list[tuple[int, int, int, int]], own: bool) -> None:
+        # Mostly into the sender's own lanes: only there may it choose a window.
+        deposits = [
+            LaneDeposit(lane=lane_of(payer if own else other, payee), amount=amount, delay_s=steps * TERMS.step_s)
+            for other, payee, amount, steps in parts
+        ]
+        sender = PAYERS[payer].address
+        done = self.both(
+            lambda: self.real.deposit_many(deposits, step_s=TERMS.step_s, sender=sender),
+            lambda: self.model.deposit_many(sender, deposits),
+        )
+        happened["windows chosen"] += done and any(one.delay_s for one in deposits)
 
     @rule(place=st.integers(0, 2), nobody=st.booleans(), amount=st.integers(0, 9))
     def deposit_for_nobody(self, place: int, nobody: bool, amount: int) -> None:
@@ -110,13 +136,32 @@ class EscrowMachine(RuleBasedStateMachine):
         happened["redeemed"] += paid > 0
         happened["skipped rows"] += len(rows)
 
+    @rule(payer=payers, payee=payees, more=st.integers(1, 10**9), to=st.integers(0, 3))
+    def work_and_redeem_elsewhere(self, payer: int, payee: int, more: int, to: int) -> None:
+        self.sign(payer, payee, more, "own")
+        account, rows = PAYEES[payee].address, [self.rows[-1][1], bytes(ROW_BYTES)]
+        purse = [OUTSIDER.address, PAYERS[0].address, bytes(20), self.real.domain.escrow][to]
+        before = self.real.token_balance(account), self.real.token_balance(purse)
+        promised = self.real.preview_redeem(account, rows)
+        done = self.both(
+            lambda: self.real.redeem_many_to(account, purse, rows),
+            lambda: self.model.redeem_many(account, rows, to=purse),
+        )
+        assert done == (to < 2)
+        moved = self.real.token_balance(account) - before[0], self.real.token_balance(purse) - before[1]
+        assert moved == (0, promised if done else 0), "I11"
+        happened["redeemed elsewhere"] += moved[1] > 0
+
     @rule(payer=payers, payee=payees)
     def start_exit(self, payer: int, payee: int) -> None:
         key = lane_of(payer, payee)
-        self.both(
+        window_s = self.model.lane(key).delay_s
+        done = self.both(
             lambda: self.real.start_exit(key.payer, key.payee, key.signer),
             lambda: self.model.start_exit(key.payer, key.payee, key.signer, self.now_s),
         )
+        if done:
+            self.window_ends[key] = self.now_s + window_s
 
     @rule(payer=payers, payee=payees, sender=st.sampled_from(["payer", "payee", "outsider"]))
     def cancel_exit(self, payer: int, payee: int, sender: str) -> None:
@@ -138,6 +183,7 @@ class EscrowMachine(RuleBasedStateMachine):
         # The model's clock, not the contract's, says when an exit is due.
         assert done == (lane.exit_at != 0 and self.now_s >= lane.exit_at), "I6, I8"
         if done:
+            assert self.now_s >= self.window_ends[key], "I8"
             assert self.real.token_balance(key.payer) - before == lane.balance - lane.claimed, "I6"
             happened["exits"] += 1
 
@@ -182,6 +228,45 @@ class EscrowMachine(RuleBasedStateMachine):
             assert moved == (cumulative - lane.claimed, lane.balance - cumulative), "I9"
             happened["closes"] += 1
 
+    @rule(
+        payer=payers, payee=payees, part=st.integers(-20, 120), life=st.sampled_from([-1, 0, 10**6]), now=st.booleans()
+    )
+    def let_go(self, payer: int, payee: int, part: int, life: int, now: bool) -> None:
+        key = lane_of(payer, payee)
+        lane = self.model.lane(key)
+        kept = max(0, lane.claimed + (lane.balance - lane.claimed) * part // 100)
+        terms = {"epoch": lane.epoch, "new_balance": kept, "deadline_s": self.now_s + life}
+        signature = PAYEES[payee].sign(release_digest(self.real.domain, key, **terms))
+        self.releases.append((key, kept, self.now_s + life, signature))
+        if now:
+            self.release(0, False)
+
+    @rule(pick=st.integers(0, 10**6), forged=st.booleans())
+    def release(self, pick: int, forged: bool) -> None:
+        if not self.releases:
+            return
+        key, kept, deadline_s, signature = self.releases[-1 - pick % min(4, len(self.releases))]
+        if forged:
+            signature = signature[:1] + bytes([signature[1] ^ 1]) + signature[2:]
+        before, lane = self.real.token_balance(key.payer), self.model.lane(key)
+        done = self.both(
+            lambda: self.real.release(key, new_balance=kept, deadline_s=deadline_s, signature=signature),
+            lambda: self.model.release(
+                key.payer,
+                key.payee,
+                key.signer,
+                new_balance=kept,
+                deadline_s=deadline_s,
+                payee_signature=signature,
+                now_s=self.now_s,
+            ),
+        )
+        assert not (done and forged), "I9"
+        if done:
+            assert self.real.token_balance(key.payer) - before == lane.balance - kept, "I9"
+            assert self.real.lane(key).exit_at == lane.exit_at, "I7"
+            happened["releases"] += 1
+
     @rule(seconds=st.integers(0, EXIT_DELAY_S))
     def pass_time(self, seconds: int) -> None:
         self.now_s += seconds
@@ -195,13 +280,15 @@ class EscrowMachine(RuleBasedStateMachine):
         assert lanes == {key: self.model.lane(key) for key in LANES}
         held = sum(lane.balance - lane.claimed for lane in lanes.values())
         assert self.real.token_balance(self.real.domain.escrow) == held, "I1"
-        assert sum(map(self.real.token_balance, self.holders())) == FUNDS, "I12"
+        assert sum(map(self.real.token_balance, self.holders())) == FUNDS + len(PAYERS) * PURSE, "I12"
         for key, lane in lanes.items():
             before = self.seen.get(key, LaneOnChain())
             assert lane.claimed <= lane.balance, "I2"
             assert lane.claimed >= before.claimed, "I3"
             assert lane.epoch >= before.epoch
-            assert lane.exit_at == 0 or lane.epoch == before.epoch, "I7: no exit runs right after a close"
+            assert lane.delay_s >= before.delay_s or before.balance == before.claimed, "I8"
+            if lane.epoch != before.epoch and lane.balance == lane.claimed:
+                assert lane.exit_at in (0, before.exit_at), "I7"
         self.seen = lanes
 
     @invariant()
@@ -240,5 +327,7 @@ def test_the_escrow_keeps_its_invariants_and_does_what_the_model_says() -> None:
             max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
-    for needed in ("redeemed", "exits", "closes", "ConsentMissing", "ExitNotDue", "ConsentExpired"):
+    done = ("redeemed", "redeemed elsewhere", "exits", "closes", "releases", "windows chosen")
+    refused = ("ConsentMissing", "ExitNotDue", "ConsentExpired", "DelayMayOnlyGrow", "NotThePayer")
+    for needed in done + refused:
         assert happened[needed] > 0, f"I14: the run never saw '{needed}'"
