@@ -24,6 +24,7 @@ class RedeemReason(StrEnum):
     EXIT = "exit"
     EXPOSURE = "exposure"
     VALUE = "value"
+    LAST = "last"
 
 
 def shortfall(books: LaneBooks, account: LeaseAccount) -> int:
@@ -102,7 +103,13 @@ def facts_of_late_voucher(books: LaneBooks, ended: LeaseAccount, amount: int, vo
 
 
 def redeem_due(
-    *, unredeemed: int, exit_running: bool, exposure_cap: int, gas_cost: int, forced: bool = False
+    *,
+    unredeemed: int,
+    exit_running: bool,
+    exposure_cap: int,
+    gas_cost: int | None,
+    forced: bool = False,
+    last: bool = False,
 ) -> RedeemReason | None:
     """Whether a lane should be redeemed now.
 
@@ -110,20 +117,24 @@ def redeem_due(
         unredeemed: units that a redemption would bring in.
         exit_running: the payer is leaving; what is not redeemed in time is lost.
         exposure_cap: the most we are willing to hold in signatures only.
-        gas_cost: this lane's share of the gas, in the same units.
-        forced: before planned downtime, or because the user asks.
+        gas_cost: this lane's share of the gas, in the same units; None where nobody told us what gas is worth.
+        forced: because the user asks, whatever it costs.
+        last: waiting makes it no better: no lease pays from the lane any more, or we are about to be away.
     """
     if unredeemed <= 0:
         return None
     if forced:
         return RedeemReason.FORCED
-    if unredeemed <= gas_cost:
+    if gas_cost is not None and unredeemed <= gas_cost:
         return None
     if exit_running:
         return RedeemReason.EXIT
     if unredeemed > exposure_cap:
         return RedeemReason.EXPOSURE
-    return RedeemReason.VALUE if unredeemed * _PER_MILLE_FOR_GAS >= gas_cost * 1000 else None
+    if last:
+        return RedeemReason.LAST
+    worth_it = gas_cost is not None and unredeemed * _PER_MILLE_FOR_GAS >= gas_cost * 1000
+    return RedeemReason.VALUE if worth_it else None
 
 
 def _newest(books: LaneBooks, account: LeaseAccount, amount: int, voucher: Voucher) -> int:

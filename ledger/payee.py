@@ -27,12 +27,11 @@ from ledger.lane_facts import (
 from ledger.lane_journal import ClosedLease, LaneJournal
 from ledger.lane_rules import cover_possible, facts_of_late_voucher, facts_of_voucher, has_room, view_good_until_ms
 from ledger.ports import Chain, Journal, LaneKey, LaneOnChain, Transaction
+from ledger.redeem_plan import MAX_ROWS
 from ledger.voucher import Domain, Voucher, check_voucher, close_digest, decode_voucher
 from market.errors import InvalidRequest, PeerFault
 from market.money import MAX_AMOUNT
 
-MAX_ROWS = 500
-"""Vouchers in one redemption; more would near the gas limit of a transaction."""
 MAX_CONSENT_S = 900
 """A close consent may not bind us for longer: no lease is admitted on the lane while it is alive."""
 
@@ -137,6 +136,9 @@ class Payee:
             books = self._lanes.books(lane)
             if latest.exit_at or not has_room(books, account) or await self._close_may_come(books, latest):
                 return False
+            if 0 < latest.delay_s < self._chain.exit_delay_s:
+                # A payer may choose a window in which we could not redeem; nobody has to sell on such a lane.
+                return False
             cover = cover_possible(books, account)
             if cover < least:
                 return False
@@ -182,8 +184,15 @@ class Payee:
             if self._lanes.books(lane).lease(lease_id):
                 await self._lanes.record(lane, LeaseClosed(lease_id=lease_id), urgent=True)
 
+    def vouchers(self) -> list[Voucher]:
+        """The newest voucher of each lane that may still be worth something: what a watchtower has to hold."""
+        books = [self._lanes.books(lane) for lane in self._lanes.lanes()]
+        return [_newest(one) for one in books if one.signature and one.signed > one.claimed]
+
     async def redeem(self, lanes: Sequence[LaneKey] | None = None) -> Transaction | None:
-        """Turn the newest voucher of each lane into money, the most valuable first, at most :data:`MAX_ROWS`.
+        """Turn the newest voucher of each lane into money, the most valuable first, at most ``MAX_ROWS``.
+
+        The chain is asked what it would pay before anything is sent.
 
         Args:
             lanes: only these; all of them by default.
@@ -193,9 +202,10 @@ class Payee:
         """
         async with self._redeeming:
             vouchers = await self._worth_redeeming(self._lanes.lanes() if lanes is None else lanes)
-            if not vouchers:
+            rows = [one.row() for one in vouchers]
+            if not rows or not await self._chain.preview_redeem(self._wallet.address, b"".join(rows)):
                 return None
-            mined = await self._chain.redeem_many(self._wallet.address, [one.row() for one in vouchers])
+            mined = await self._chain.redeem_many(self._wallet.address, rows)
             fact = TransactionMined(
                 purpose="redeem", transaction=mined.hash, block=mined.block, succeeded=mined.succeeded
             )
@@ -278,7 +288,7 @@ class Payee:
             found = await self._chain.lane(lane)
             gain = min(books.signed, found.balance) - found.claimed
             if gain > 0:
-                gains.append((gain, Voucher(lane, books.signed, books.signature)))
+                gains.append((gain, _newest(books)))
         gains.sort(key=lambda one: (-one[0], one[1].lane))
         return [voucher for _, voucher in gains[:MAX_ROWS]]
 
@@ -305,6 +315,10 @@ class Payee:
         latest = await self._chain.lane(lane)
         confirmed = await self._chain.lane(lane, confirmations=depth) if depth else latest
         return replace(latest, balance=min(latest.balance, confirmed.balance), claimed=confirmed.claimed)
+
+
+def _newest(books: LaneBooks) -> Voucher:
+    return Voucher(books.lane, books.signed, books.signature)
 
 
 def _facts_of_admission(books: LaneBooks, account: LeaseAccount, cover: int) -> list[Fact]:

@@ -188,6 +188,10 @@ class Chain(Protocol):
         """
         ...
 
+    async def preview_redeem(self, payee: bytes, rows: bytes) -> int:
+        """What :meth:`redeem_many` would pay for these rows, put together, now. Costs nothing."""
+        ...
+
     async def redeem_many(self, payee: bytes, rows: Sequence[bytes]) -> Transaction: ...
     async def redeem_to(self, to: bytes, rows: Sequence[bytes]) -> Transaction:
         """As :meth:`redeem_many` for vouchers to ourselves, paid out to another account."""

@@ -62,6 +62,10 @@ class LaneWorld:
 
     async def crash_payee(self, *, keep_in_flight: bool = False) -> None:
         self.payee_journal = self.payee_journal.crash(keep_in_flight=keep_in_flight)
+        await self.restart_payee()
+
+    async def restart_payee(self) -> None:
+        """Another payee process, on the journal as it is."""
         self.payee = self._new_payee()
         await self.payee.load()
 

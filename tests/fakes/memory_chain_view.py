@@ -19,6 +19,7 @@ from ledger.ports import (
     TokenDomain,
     Transaction,
 )
+from ledger.voucher import ROW_BYTES
 from market.errors import InvalidRequest, Unavailable
 from tests.fakes.escrow_model import EscrowModel, Event, RevertError
 
@@ -149,6 +150,13 @@ class MemoryChainView:
             )
 
         return await self._send(_GAS["deposit_signed"], effect)
+
+    async def preview_redeem(self, payee: bytes, rows: bytes) -> int:
+        await self._reach()
+        model = self._world.state_at(self._world.head_number()).model.copy()
+        before = model.tokens.get(payee, 0)
+        model.redeem_many(payee, [rows[at : at + ROW_BYTES] for at in range(0, len(rows), ROW_BYTES)])
+        return model.tokens.get(payee, 0) - before
 
     async def redeem_many(self, payee: bytes, rows: Sequence[bytes]) -> Transaction:
         kept = list(rows)

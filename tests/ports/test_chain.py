@@ -109,6 +109,19 @@ async def test_redeeming_pays_once_and_a_higher_voucher_pays_the_difference(
     assert await payee.lane(LANE) == lane_of(balance=1000, claimed=650)
 
 
+async def test_a_preview_says_what_a_redemption_would_pay_and_moves_nothing(
+    world: ChainWorld, payer: Chain, payee: Chain
+) -> None:
+    await payer.deposit(PAYEE.address, SESSION.address, 1000)
+    rows = [row(world, 400), bytes(96), row(world, 300)]
+    assert await payee.preview_redeem(PAYEE.address, b"".join(rows)) == 400
+    assert await payee.preview_redeem(OTHER.address, b"".join(rows)) == 0
+    assert await payee.token_balance(PAYEE.address) == 0
+    await payee.redeem_many(PAYEE.address, rows)
+    assert await payee.token_balance(PAYEE.address) == 400
+    assert await payee.preview_redeem(PAYEE.address, b"".join(rows)) == 0
+
+
 async def test_a_voucher_above_the_balance_pays_what_is_there_and_the_rest_after_a_refill(
     world: ChainWorld, payer: Chain, payee: Chain
 ) -> None:
