@@ -35,32 +35,43 @@ def only_process(path: Path) -> Iterator[None]:
 
 
 class Ballast:
-    """A file of dead weight. Given away once, it lets the last vouchers in when the disk is full."""
+    """A file of dead weight: given away when the disk is full, it lets the last vouchers in."""
 
     def __init__(self, path: Path, size: int) -> None:
         self._path = _beside(path, ".ballast")
         self._size = size
+        self._in_place = False
 
-    def fill(self) -> None:
-        """Put the weight (back) in place, unless the disk is so full that this would do harm."""
-        free = os.statvfs(self._path.parent)
-        if self._path.exists() or free.f_bavail * free.f_frsize < 2 * self._size:
-            return
-        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def fill(self) -> bool:
+        """Put the weight (back) in place, unless the disk is so full that this would do harm. Whether it is there."""
+        self._in_place = self._in_place or self._size == 0 or self._path.exists() or self._put()
+        return self._in_place
+
+    def release(self) -> bool:
+        """Give the room away. False when there is none (any more)."""
+        self._in_place = False
+        try:
+            self._path.unlink()
+        except OSError:
+            return False
+        return True
+
+    def _put(self) -> bool:
+        try:
+            free = os.statvfs(self._path.parent)
+            if free.f_bavail * free.f_frsize < 2 * self._size:
+                return False
+            handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return False
         try:
             os.posix_fallocate(handle, 0, self._size)
         except OSError:
             with suppress(OSError):
                 self._path.unlink()
+            return False
         finally:
             os.close(handle)
-
-    def release(self) -> bool:
-        """Give the room away. False when there is none (any more)."""
-        try:
-            self._path.unlink()
-        except OSError:
-            return False
         return True
 
 

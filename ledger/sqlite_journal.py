@@ -19,16 +19,20 @@ import trio
 
 from ledger.asyncio_thread import AsyncioThread, open_asyncio_thread
 from ledger.ports import JournalEntry, NewEntry
+from ledger.sqlite_check import entry_of, examine
+from ledger.sqlite_end_mark import EndMark, Reached
+from ledger.sqlite_errors import LOST_SYNC, damaged, disk_full, translated
 from ledger.sqlite_file import Ballast, only_process
-from ledger.sqlite_schema import chain_hash, check_chain, check_pages, connect, damaged, migrate
-from market.errors import BrokenInvariant, FabricError, Unavailable
+from ledger.sqlite_schema import GENESIS, chain_hash, connect, migrate, seal
+from market.errors import BrokenInvariant, Unavailable
 
 BALLAST_BYTES = 16 * 1024 * 1024
 MAX_BODY = 1024 * 1024
-_COLUMNS = "position, stream, kind, at_ms, body"
+_COLUMNS = (
+    "position, stream, kind, at_ms, body, hash,"
+    " (select before.hash from entry as before where before.position = entry.position - 1)"
+)
 _BEYOND = "\U0010ffff"
-_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_LOST_SYNC = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
 T = TypeVar("T")
 
 
@@ -41,13 +45,16 @@ class SqliteJournal:
         writer: aiosqlite.Connection,
         reader: aiosqlite.Connection,
         ballast: Ballast,
-        end: tuple[int, bytes],
+        *,
+        mark: EndMark,
+        reached: Reached,
     ) -> None:
         self._thread = thread
         self._writer = writer
         self._reader = reader
         self._ballast = ballast
-        self._end = end
+        self._mark = mark
+        self._reached = reached
         self._lock = trio.StrictFIFOLock()
         self._sync_lost = False
 
@@ -57,6 +64,8 @@ class SqliteJournal:
         async with self._lock:
             if self._sync_lost:
                 raise Unavailable("the disk failed under the journal; restart the node", code="journal_failed")
+            if not urgent and not self._ballast.fill():
+                raise disk_full()  # What is left is for vouchers in hand: nothing new is begun.
             written, hashes = self._chained(entries)
             try:
                 await self._write(written, hashes, put or {})
@@ -64,8 +73,6 @@ class SqliteJournal:
                 if not (urgent and error.code == "disk_full" and self._ballast.release()):
                     raise
                 await self._write(written, hashes, put or {})
-            if written:
-                self._end = (written[-1].position, hashes[-1])
             return written
 
     async def read(self, stream: str) -> list[JournalEntry]:
@@ -92,17 +99,17 @@ class SqliteJournal:
         return [str(row[0]) for row in found]
 
     async def get(self, key: str) -> bytes | None:
-        found = await self._select("select value from value where key = ?", (key,))
-        return bytes(found[0][0]) if found else None
+        found = await self._select("select value, seal from value where key = ?", (key,))
+        return _unsealed(key, *found[0]) if found else None
 
     async def get_all(self, prefix: str) -> dict[str, bytes]:
         found = await self._select(
-            "select key, value from value where key >= ? and key < ? order by key", (prefix, prefix + _BEYOND)
+            "select key, value, seal from value where key >= ? and key < ? order by key", (prefix, prefix + _BEYOND)
         )
-        return {str(key): bytes(value) for key, value in found}
+        return {str(key): _unsealed(str(key), value, sealed) for key, value, sealed in found}
 
     def _chained(self, entries: Sequence[NewEntry]) -> tuple[list[JournalEntry], list[bytes]]:
-        position, chained = self._end
+        position, chained = self._reached.position, self._reached.hash
         written, hashes = [], []
         for new in entries:
             if len(new.body) > MAX_BODY:
@@ -118,17 +125,24 @@ class SqliteJournal:
 
     async def _write(self, written: list[JournalEntry], hashes: list[bytes], put: dict[str, bytes]) -> None:
         rows = [(e.position, e.stream, e.kind, e.at_ms, e.body, hash) for e, hash in zip(written, hashes, strict=True)]
+        values = [(key, value, seal(key, value)) for key, value in put.items()]
         try:
-            await self._thread.run(partial(_transaction, self._writer, rows, list(put.items())), shield=True)
+            await self._thread.run(partial(_transaction, self._writer, rows, values), shield=True)
         except sqlite3.Error as error:
-            self._sync_lost = self._sync_lost or error.sqlite_errorcode in _LOST_SYNC
-            raise _translated(error) from error
+            self._sync_lost = self._sync_lost or error.sqlite_errorcode in LOST_SYNC
+            raise translated(error) from error
+        before = self._reached
+        if written:
+            self._reached = Reached(written[-1].position, before.puts, hashes[-1])
+        elif values:
+            self._reached = Reached(before.position, before.puts + 1, before.hash)
+        self._mark.write(self._reached)
 
     async def _select(self, sql: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
         try:
             rows = await self._thread.run(lambda: self._reader.execute_fetchall(sql, parameters))
         except sqlite3.Error as error:
-            raise _translated(error) from error
+            raise translated(error) from error
         return [tuple(row) for row in rows]
 
 
@@ -141,29 +155,47 @@ async def open_journal(path: Path | str, *, ballast_bytes: int = BALLAST_BYTES) 
         ballast_bytes: room kept back for urgent entries on a full disk.
 
     Raises:
-        InvalidRequest: ``already_running``, ``journal_newer``, ``journal_damaged``, ``not_a_journal`` or
-            ``journal_unreachable``.
+        InvalidRequest: ``already_running``, ``journal_newer``, ``journal_damaged``, ``journal_rolled_back``,
+            ``not_a_journal`` or ``journal_unreachable``.
+        Unavailable: ``journal_locked``, ``journal_readonly`` or ``disk_full``.
     """
     path = Path(path)
-    with only_process(path):
+    with only_process(path), EndMark(path) as mark:
         ballast = Ballast(path, ballast_bytes)
-        async with (
-            open_asyncio_thread("journal") as thread,
-            _connected(thread, path, writer=True) as writer,
-        ):
-            end = await _opened(thread, writer)
-            ballast.fill()
-            async with _connected(thread, path, writer=False) as reader:
-                yield SqliteJournal(thread, writer, reader, ballast, end)
+        async with open_asyncio_thread("journal") as thread:
+            reached = await _examined(thread, path, ballast)
+            async with _connected(thread, path, writer=True) as writer:
+                await _translating(thread, partial(_remember, writer, reached))
+                mark.write(reached)
+                ballast.fill()
+                async with _connected(thread, path, writer=False) as reader:
+                    yield SqliteJournal(thread, writer, reader, ballast, mark=mark, reached=reached)
 
 
-async def _opened(thread: AsyncioThread, writer: aiosqlite.Connection) -> tuple[int, bytes]:
-    async def prepare() -> tuple[int, bytes]:
-        await check_pages(writer)
-        await migrate(writer)
-        return await check_chain(writer)
+async def _examined(thread: AsyncioThread, path: Path, ballast: Ballast) -> Reached:
+    """Check the journal, and bring its schema up to date. On a full disk the room kept back is used for it."""
+    examined = await trio.to_thread.run_sync(examine, path)
 
-    return await _translating(thread, prepare)
+    async def upgraded() -> None:
+        async with _connected(thread, path, writer=True) as writer:
+            await _translating(thread, partial(migrate, writer, examined.version))
+
+    try:
+        await upgraded()
+    except Unavailable as error:
+        if error.code != "disk_full" or not ballast.release():
+            raise
+        await upgraded()
+    return examined.reached
+
+
+async def _remember(writer: aiosqlite.Connection, reached: Reached) -> None:
+    """Note how far the chain was checked: the next start of a long journal goes on from there."""
+    if reached.position:
+        with suppress(sqlite3.OperationalError):  # A node must come up on a full disk, too.
+            await writer.execute_fetchall(
+                "insert or replace into checked values (1, ?, ?)", (reached.position, reached.hash)
+            )
 
 
 @asynccontextmanager
@@ -180,14 +212,16 @@ async def _connected(thread: AsyncioThread, path: Path, *, writer: bool) -> Asyn
 async def _transaction(
     writer: aiosqlite.Connection,
     rows: Sequence[tuple[int, str, str, int, bytes, bytes]],
-    values: Sequence[tuple[str, bytes]],
+    values: Sequence[tuple[str, bytes, bytes]],
 ) -> None:
     await writer.execute_fetchall("begin immediate")
     try:
         if rows:
             await writer.executemany("insert into entry values (?, ?, ?, ?, ?, ?)", rows)
         if values:
-            await writer.executemany("insert or replace into value values (?, ?)", values)
+            await writer.executemany("insert or replace into value values (?, ?, ?)", values)
+            if not rows:
+                await writer.execute_fetchall("update tally set puts = puts + 1")
         await writer.execute_fetchall("commit")
     except BaseException:
         with suppress(sqlite3.Error):
@@ -200,24 +234,21 @@ async def _translating(thread: AsyncioThread, call: Callable[[], Awaitable[T]]) 
     try:
         return await thread.run(call, shield=True)
     except sqlite3.Error as error:
-        raise _translated(error) from error
-
-
-def _translated(error: sqlite3.Error) -> FabricError:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in _DAMAGE:
-        return damaged(str(error))
-    if code == sqlite3.SQLITE_FULL:
-        return Unavailable(
-            "the disk is full: the journal cannot be written", code="disk_full", fix="make room on the disk"
-        )
-    if code in (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_ERROR):
-        return BrokenInvariant(f"the journal refused an entry: {error}", code="journal_refused")
-    return Unavailable(f"the journal cannot be written: {error}", code="journal_failed")
+        raise translated(error) from error
 
 
 def _entries(rows: Iterable[tuple[Any, ...]]) -> list[JournalEntry]:
-    return [
-        JournalEntry(position=position, stream=stream, kind=kind, at_ms=at_ms, body=body)
-        for position, stream, kind, at_ms, body in rows
-    ]
+    """Rows as entries, each checked once more: a disk may turn a bit while we run."""
+    found = []
+    for row in rows:
+        entry = entry_of(row)
+        if chain_hash(GENESIS if row[0] == 1 else row[6] or b"", entry) != row[5]:
+            raise damaged(f"entry {entry.position} was changed")
+        found.append(entry)
+    return found
+
+
+def _unsealed(key: str, value: bytes, sealed: bytes) -> bytes:
+    if seal(key, value) != sealed:
+        raise damaged(f"the value of {key!r} was changed")
+    return bytes(value)

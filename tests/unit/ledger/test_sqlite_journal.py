@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from ledger import sqlite_schema
+from ledger import sqlite_check, sqlite_schema
 from ledger.ports import NewEntry
 from ledger.sqlite_file import Ballast
 from ledger.sqlite_journal import SqliteJournal, open_journal
@@ -71,7 +71,7 @@ async def test_its_files_are_readable_by_their_owner_only(path: Path) -> None:
     async with open_journal(path, ballast_bytes=64 * KIB) as journal:
         await journal.append([fact()])
         modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
-    assert len(modes) == 5
+    assert len(modes) == 6
     assert set(modes.values()) == {0o600}
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
@@ -124,6 +124,10 @@ async def test_a_process_that_fails_with_an_open_journal_still_ends(path: Path) 
         "delete from entry where position = 2",
         "delete from entry where position = 4",
         "update entry set at_ms = at_ms + 1 where position = 4",
+        "update value set value = x'39' where key = 'count'",
+        "update value set key = 'cound' where key = 'count'",
+        "drop index entry_by_stream",
+        "alter table tally rename column puts to gets",
         "delete from schema_version",
     ],
 )
@@ -145,11 +149,14 @@ async def test_a_long_journal_is_checked_from_where_the_last_check_ended(
     await fill(path, 4)
     async with open_journal(path) as journal:
         await journal.append([fact(), fact()])
-    monkeypatch.setattr(sqlite_schema, "FULL_CHECK_ROWS", 3)
+    monkeypatch.setattr(sqlite_check, "FULL_CHECK_ROWS", 3)
 
     tamper(path, "update entry set body = x'00' where position = 1")
     async with open_journal(path) as journal:
-        assert len(await journal.read_all()) == 6
+        assert len(await journal.read_all(after=1)) == 5
+        with pytest.raises(InvalidRequest) as found:
+            await journal.read("a")
+        assert found.value.code == "journal_damaged", "what is not checked at the start is checked when it is read"
     tamper(path, "update entry set hash = zeroblob(32) where position = 6")
     with pytest.raises(InvalidRequest) as refused:
         async with open_journal(path):
@@ -223,6 +230,72 @@ async def test_a_torn_end_of_the_log_costs_only_what_was_never_returned_from(
         await survivor.append([fact(b"again")])
 
 
+async def test_a_changed_value_is_not_believed_while_running(path: Path) -> None:
+    await fill(path, 1)
+    async with open_journal(path) as journal:
+        assert await journal.get("count") == b"0"
+        tamper(path, "update value set value = x'39' where key = 'count'")
+        for read in (journal.get("count"), journal.get_all("c")):
+            with pytest.raises(InvalidRequest) as found:
+                await read
+            assert found.value.code == "journal_damaged"
+
+
+async def test_an_older_copy_is_not_taken_for_the_journal(path: Path, tmp_path: Path) -> None:
+    await fill(path, 2)
+    backup = tmp_path / "backup"
+    shutil.copy(path, backup)
+    async with open_journal(path) as journal:
+        await journal.append([fact(b"acknowledged")])
+    shutil.copy(backup, path)
+    with pytest.raises(InvalidRequest) as refused:
+        async with open_journal(path):
+            pass
+    assert refused.value.code == "journal_rolled_back"
+    assert "journal.db.end" in refused.value.fix
+
+    # The way on that the fix names.
+    path.with_name("journal.db.end").unlink()
+    async with open_journal(path) as journal:
+        assert [entry.body for entry in await journal.read("a")] == [b"0", b"1"]
+
+
+async def test_a_lost_put_is_noticed_as_a_lost_entry_is(path: Path, tmp_path: Path) -> None:
+    await fill(path, 1)
+    shutil.copy(path, tmp_path / "backup")
+    async with open_journal(path) as journal:
+        await journal.append([], {"cursor": b"7"})
+    shutil.copy(tmp_path / "backup", path)
+    with pytest.raises(InvalidRequest) as refused:
+        async with open_journal(path):
+            pass
+    assert refused.value.code == "journal_rolled_back"
+
+
+async def test_what_is_refused_is_left_as_it_was(path: Path) -> None:
+    await fill(path, 3)
+    tamper(path, "update entry set body = x'00' where position = 2")
+    before = path.read_bytes()
+    with pytest.raises(InvalidRequest):
+        async with open_journal(path):
+            pass
+    assert path.read_bytes() == before
+
+
+async def test_a_database_that_another_program_holds_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_schema, "_BUSY_MS", 50)
+    async with open_journal(path) as journal:
+        browser = sqlite3.connect(path, isolation_level=None)
+        browser.execute("begin immediate")
+        try:
+            with pytest.raises(Unavailable) as refused:
+                await journal.append([fact()])
+        finally:
+            browser.close()
+        assert refused.value.code == "journal_locked"
+        await journal.append([fact()])
+
+
 async def limit_pages(journal: SqliteJournal, spare: int) -> None:
     """Make the disk full for real as far as SQLite is concerned: the database may grow by so many pages only."""
     pages = await journal._thread.run(lambda: sqlite_schema.value_of(journal._writer, "pragma page_count"))
@@ -265,6 +338,15 @@ async def test_an_urgent_entry_gets_the_room_that_was_kept_back(path: Path, monk
         [voucher] = await journal.append([fact(b"voucher" * 5000)], urgent=True)
         assert not ballast.exists()
         assert await journal.read_all() == [voucher]
+        # The room that was given away is for vouchers: nothing else may use it up.
+        monkeypatch.setattr(Ballast, "_put", lambda self: False)
+        with pytest.raises(Unavailable) as refused:
+            await journal.append([fact(b"a new grant")])
+        assert refused.value.code == "disk_full"
+        await journal.append([fact(b"another voucher")], urgent=True)
+        monkeypatch.undo()
+        await journal.append([fact(b"a new grant")])
+        assert ballast.exists(), "kept back again as soon as there is room"
 
 
 async def test_without_room_kept_back_even_an_urgent_entry_is_refused(path: Path) -> None:
