@@ -62,7 +62,7 @@ class ChainWatcher:
 
     Args:
         confirmations: how deep a block must lie before it is read.
-        first_block: where to begin when nothing is journalled; the escrow's own block, or the head for a new node.
+        first_block: where to begin when nothing is journalled; None for the newest block, when nothing older matters.
         poll_s: seconds between two looks.
         now_ms: UTC milliseconds.
         random: for the jitter of the back-off.
@@ -75,7 +75,7 @@ class ChainWatcher:
         journal: Journal,
         *,
         confirmations: int,
-        first_block: int,
+        first_block: int | None,
         poll_s: float,
         now_ms: Callable[[], int],
         random: Random,
@@ -85,7 +85,8 @@ class ChainWatcher:
         self._chain = chain
         self._journal = journal
         self._confirmations = confirmations
-        self._next_block = first_block
+        self._next_block = first_block or 0
+        self._from_head = first_block is None
         self._poll_s = poll_s
         self._now_ms = now_ms
         self._random = random
@@ -93,7 +94,7 @@ class ChainWatcher:
         self._sleep = sleep
         self._key = f"watched/{chain.chain_id}-{chain.escrow.hex()}"
         self._listeners: list[trio.MemorySendChannel[LedgerEvent]] = []
-        self._remembered = first_block
+        self._remembered = first_block or 0
         self._head = 0
         self._failures = 0
         self._unreachable_since_ms = 0
@@ -124,6 +125,7 @@ class ChainWatcher:
         remembered = await self._journal.get(self._key)
         if remembered is not None:
             self._next_block = self._remembered = int.from_bytes(remembered, "big")
+            self._from_head = False
         while True:
             try:
                 behind = await self._look()
@@ -140,6 +142,8 @@ class ChainWatcher:
         """Read the next range of blocks that are deep enough. True when there are more."""
         self._head = (await self._chain.head()).number
         deep_enough = self._head - self._confirmations
+        if self._from_head:
+            self._next_block, self._from_head = max(0, deep_enough), False
         if deep_enough < self._next_block:
             return False
         last = min(deep_enough, self._next_block + MAX_RANGE - 1)

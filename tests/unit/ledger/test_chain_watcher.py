@@ -21,12 +21,14 @@ async def world() -> LaneWorld:
     return LaneWorld()
 
 
-def watch(world: LaneWorld, *, confirmations: int = 2, backoff: Backoff | None = None) -> ChainWatcher:
+def watch(
+    world: LaneWorld, *, confirmations: int = 2, first_block: int | None = 0, backoff: Backoff | None = None
+) -> ChainWatcher:
     return ChainWatcher(
         world.payee_chain,
         world.payee_journal,
         confirmations=confirmations,
-        first_block=0,
+        first_block=first_block,
         poll_s=0.5,
         now_ms=world.clock.now_ms,
         random=Random(7),
@@ -47,6 +49,16 @@ async def collect(watcher: ChainWatcher, seconds: float) -> list[LedgerEvent]:
 
 async def deposit(world: LaneWorld, amount: int = 10) -> None:
     await world.payer_chain.deposit(world.lane.payee, world.lane.signer, amount)
+
+
+async def test_a_watcher_that_needs_no_past_begins_at_the_head_and_goes_on_from_there(
+    autojump_clock: MockClock, world: LaneWorld
+) -> None:
+    await deposit(world)
+    await trio.sleep(10)
+    assert await collect(watch(world, first_block=None), 5) == []
+    await deposit(world, 20)
+    assert [event.arguments["amount"] for event in await collect(watch(world, first_block=None), 10)] == [20]
 
 
 async def test_events_come_in_order_with_their_lane(autojump_clock: MockClock, world: LaneWorld) -> None:
