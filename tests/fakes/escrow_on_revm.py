@@ -58,7 +58,13 @@ class EscrowOnRevm:
 
     def ask(self, sender: bytes, contract: str, signature: str, *arguments: Any) -> bytes:
         """Call a function and return its raw answer; RevertError names the contract's error."""
-        data = calldata(signature, *arguments)
+        return self._execute(sender, contract, calldata(signature, *arguments))
+
+    def send(self, sender: bytes, data: bytes) -> bytes:
+        """Call the escrow with ready calldata; as :meth:`ask`."""
+        return self._execute(sender, self._escrow, data)
+
+    def _execute(self, sender: bytes, contract: str, data: bytes) -> bytes:
         try:
             return bytes(self._evm.message_call(_text(sender), contract, calldata=data))
         except RuntimeError as error:
