@@ -38,7 +38,7 @@ class Ballast:
     """A file of dead weight: given away when the disk is full, it lets the last vouchers in."""
 
     def __init__(self, path: Path, size: int) -> None:
-        self._path = _beside(path, ".ballast")
+        self._path = ballast_path(path)
         self._size = size
         self._in_place = False
 
@@ -73,6 +73,11 @@ class Ballast:
         finally:
             os.close(handle)
         return True
+
+
+def ballast_path(journal: Path) -> Path:
+    """Where the room that is kept back for a journal lies."""
+    return _beside(journal, ".ballast")
 
 
 def _lock(handle: int, path: Path) -> None:

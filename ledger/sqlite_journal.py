@@ -32,6 +32,8 @@ _COLUMNS = (
     "position, stream, kind, at_ms, body, hash,"
     " (select before.hash from entry as before where before.position = entry.position - 1)"
 )
+_LOG, _SHORT_LOG = 1000, 8
+"""Pages of the write-ahead log before it is folded into the database: SQLite's own figure, and on a full disk."""
 _BEYOND = "\U0010ffff"
 T = TypeVar("T")
 
@@ -57,6 +59,7 @@ class SqliteJournal:
         self._reached = reached
         self._lock = trio.StrictFIFOLock()
         self._sync_lost = False
+        self._log_pages = _LOG
 
     async def append(
         self, entries: Sequence[NewEntry], put: dict[str, bytes] | None = None, *, urgent: bool = False
@@ -64,14 +67,16 @@ class SqliteJournal:
         async with self._lock:
             if self._sync_lost:
                 raise Unavailable("the disk failed under the journal; restart the node", code="journal_failed")
-            if not urgent and not self._ballast.fill():
-                raise disk_full()  # What is left is for vouchers in hand: nothing new is begun.
+            if not urgent:
+                await self._refuse_without_reserve()
             written, hashes = self._chained(entries)
             try:
                 await self._write(written, hashes, put or {})
             except Unavailable as error:
-                if not (urgent and error.code == "disk_full" and self._ballast.release()):
+                if not (urgent and error.code == "disk_full"):
                     raise
+                self._ballast.release()
+                await self._keep_log(_SHORT_LOG)
                 await self._write(written, hashes, put or {})
             return written
 
@@ -137,6 +142,23 @@ class SqliteJournal:
         elif values:
             self._reached = Reached(before.position, before.puts + 1, before.hash)
         self._mark.write(self._reached)
+
+    async def _refuse_without_reserve(self) -> None:
+        if not self._ballast.fill():
+            raise disk_full()  # What is left is for vouchers in hand: nothing new is begun.
+        if self._log_pages != _LOG:
+            await self._keep_log(_LOG)
+
+    async def _keep_log(self, pages: int) -> None:
+        """Fold the log into the database, and let it grow so long from now on: a short one leaves room for vouchers."""
+
+        async def fold() -> None:
+            await self._writer.execute_fetchall(f"pragma wal_autocheckpoint={pages}")
+            await self._writer.execute_fetchall("pragma wal_checkpoint(truncate)")
+
+        self._log_pages = pages
+        with suppress(sqlite3.Error):
+            await self._thread.run(fold, shield=True)
 
     async def _select(self, sql: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
         try:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from market.errors import FabricError
 from node.cli.check_results import failed, passed, warned
 from node.cli.market_checks import check_gpu, check_money, check_place, check_reach
-from node.home import NODE_KEY_FILE, SESSION_KEY_FILE, WALLET_FILE
+from node.home import JOURNAL_FILE, NODE_KEY_FILE, SESSION_KEY_FILE, WALLET_FILE
 
 if TYPE_CHECKING:
     from node.config import NodeConfig
@@ -42,7 +42,7 @@ def run_checks(home: Path, *, node_checks: list[Check] | None, flags: Mapping[st
         flags: settings that ``cfab up`` would be given, dotted key → value.
         node_checks: what the running node says of itself, None when none runs. It knows better where both look.
     """
-    checks = [check_home(home), *check_keys(home), check_disk(home), check_clock()]
+    checks = [check_home(home), *check_keys(home), check_disk(home), *check_journal(home), check_clock()]
     try:
         from node.config import load_config
 
@@ -92,6 +92,26 @@ def check_disk(home: Path) -> Check:
     free = shutil.disk_usage(there).free
     detail = f"{free / 10**9:.0f} GB free"
     return passed("disk", detail) if free >= _LOW_DISK else warned("disk", detail, f"free space below {there}")
+
+
+def check_journal(home: Path) -> list[Check]:
+    """Follow every entry and value of the journal, also while a node writes to it. Nothing for a home without one."""
+    path = home / JOURNAL_FILE
+    if not path.exists():
+        return []
+    try:
+        from ledger.sqlite_check import examine
+        from ledger.sqlite_file import ballast_path
+
+        position = examine(path).reached.position
+    except FabricError as error:
+        return [failed("journal", error.message, error.fix)]
+    except (ImportError, OSError) as error:
+        return [warned("journal", f"{path} was not looked at: {error}", "")]
+    if ballast_path(path).exists():
+        return [passed("journal", f"whole, {position} entries; room is kept back for vouchers")]
+    told = f"whole, {position} entries; no room is kept back for vouchers, so nothing new is begun"
+    return [warned("journal", told, f"free space below {home}")]
 
 
 def check_clock() -> Check:

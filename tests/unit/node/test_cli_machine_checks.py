@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +18,12 @@ from msgspec import structs
 
 from bootstrap.wallet import create_wallet
 from ledger.artifact import load_artifact
+from ledger.ports import NewEntry
+from ledger.sqlite_journal import open_journal
 from node.cli import machine_checks, market_checks
 from node.config import ChainConfig, NodeConfig, ProviderConfig, load_config
 from node.config_values import GpuChoice
+from node.home import JOURNAL_FILE
 from runtime.ports import Gpu
 from tests.fakes.cli_runner import cfab
 
@@ -40,6 +44,27 @@ def our_code(monkeypatch: pytest.MonkeyPatch) -> str:
     artifact = structs.replace(load_artifact("Escrow"), runtime_sha256=hashlib.sha256(code).hexdigest(), immutables=())
     monkeypatch.setattr("ledger.artifact.load_artifact", lambda name: artifact)
     return "0x" + code.hex()
+
+
+async def test_the_journal_is_followed_to_its_end(home: Path) -> None:
+    assert machine_checks.check_journal(home) == []
+    path = home / JOURNAL_FILE
+    async with open_journal(path, ballast_bytes=4096) as journal:
+        await journal.append([NewEntry(stream="a", kind="k", at_ms=1, body=b"fact")])
+        [running] = machine_checks.check_journal(home)
+    assert (running["ok"], running["warning"]) == (True, False)
+    assert "1 entries" in running["detail"]
+
+    path.with_name(f"{JOURNAL_FILE}.ballast").unlink()
+    [warned] = machine_checks.check_journal(home)
+    assert (warned["ok"], warned["warning"]) == (True, True)
+
+    with sqlite3.connect(path) as tampered:
+        tampered.execute("update entry set body = x'00'")
+    tampered.close()
+    [failed] = machine_checks.check_journal(home)
+    assert not failed["ok"]
+    assert "backup" in failed["fix"]
 
 
 @contextmanager
