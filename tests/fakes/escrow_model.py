@@ -37,9 +37,15 @@ class EscrowModel:
     permits: dict[bytes, int] = field(default_factory=dict)
     spent: set[tuple[bytes, bytes]] = field(default_factory=set)
     stakes: StakeModel = field(init=False)
+    token_domain: TokenDomain = field(init=False)
 
     def __post_init__(self) -> None:
         self.stakes = StakeModel(self.domain, 2 * MAX_STEPS * self.step_s)
+        # The test token's, which lies at an address of its own.
+        token = bytes(19) + b"\x70"
+        self.token_domain = TokenDomain(
+            name="ComputeFabric Test Dollar", version="1", chain_id=self.domain.chain_id, token=token
+        )
 
     def copy(self) -> EscrowModel:
         again = EscrowModel(
@@ -52,14 +58,8 @@ class EscrowModel:
             dict(self.permits),
             set(self.spent),
         )
-        again.stakes = self.stakes.copy()
+        again.stakes, again.token_domain = self.stakes.copy(), self.token_domain
         return again
-
-    @property
-    def token_domain(self) -> TokenDomain:
-        """The test token's, which lies at an address of its own."""
-        token = bytes(19) + b"\x70"
-        return TokenDomain(name="ComputeFabric Test Dollar", version="1", chain_id=self.domain.chain_id, token=token)
 
     def lane(self, key: LaneKey) -> LaneOnChain:
         return self.lanes.get(key, LaneOnChain())
@@ -119,16 +119,23 @@ class EscrowModel:
             self.token_domain, escrow=self.domain.escrow, lane=key, value=amount, salt=salt, until_s=until_s
         )
         enough = self.tokens.get(key.payer, 0) >= amount
-        if used not in self.spent and now_s < until_s and _signer(digest, signature) == key.payer and enough:
-            events = self._fill(sender, LaneDeposit(lane=key, amount=amount))
-            self.spent.add(used)
-            self._move(key.payer, self.domain.escrow, amount)
-            return events
-        if sender != key.payer:
-            raise RevertError("AuthorizationRefused")
-        if used in self.spent:
-            raise RevertError("AuthorizationSpent")
-        return self.deposit(sender, key, amount)
+        good = used not in self.spent and now_s < until_s and _signer(digest, signature) == key.payer and enough
+        before = dict(self.lanes)
+        events = self._fill(sender, LaneDeposit(lane=key, amount=amount))
+        try:
+            if good:
+                self.spent.add(used)
+                self._move(key.payer, self.domain.escrow, amount)
+            elif sender != key.payer:
+                raise RevertError("AuthorizationRefused")
+            elif used in self.spent:
+                raise RevertError("AuthorizationSpent")
+            else:
+                self._collect(sender, amount)
+        except RevertError:
+            self.lanes = before
+            raise
+        return events
 
     def _fill(self, sender: bytes, deposit: LaneDeposit) -> list[Event]:
         key, amount = deposit.lane, deposit.amount
