@@ -13,6 +13,7 @@ from node.award_shelf import AwardShelf
 from node.experience import Experience
 from node.lane_history import LaneHistory
 from node.lane_keeper import LaneKeeper
+from node.lane_log import LaneLog
 from node.learning import learn_from_answer, learn_from_lease, learned_job_facts
 from node.offer_intake import OfferIntake
 from node.report_desk import ReportDesk
@@ -38,7 +39,12 @@ class Buying(Struct, frozen=True, kw_only=True):
 async def open_buying(world: World, settings: TradingSettings, intake: OfferIntake) -> Buying:
     """Wire the requester's half, read its jobs back from the journal, and answer usage reports."""
     payer = Payer(
-        world.chain, world.journal, world.session_key, world.clock.now_ms, confirmations=settings.confirmations
+        world.chain,
+        world.journal,
+        world.session_key,
+        world.clock.now_ms,
+        confirmations=settings.confirmations,
+        first_block=settings.start_block,
     )
     await payer.load()
     experience = await _open_experience(world, settings, intake, payer)
@@ -49,7 +55,8 @@ async def open_buying(world: World, settings: TradingSettings, intake: OfferInta
     reports.register()
     patience_s = settings.close_patience_s
     lanes = LaneKeeper(payer=payer, chain=world.chain, network=world.network, patience_s=patience_s, rng=world.rng)
-    history = LaneHistory(world.chain, start_block=settings.start_block)
+    log = LaneLog(world.chain, world.journal, start_block=settings.start_block)
+    history = LaneHistory(world.chain, log)
     duties = RequesterDuties(
         reports,
         network=world.network,

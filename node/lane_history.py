@@ -6,12 +6,12 @@ Read from two independent sources, the escrow's events and its storage, so that
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
-from ledger.ports import Chain, LaneKey, LedgerEvent
-from market.errors import BrokenInvariant
-
-_SPAN = 5_000
+from ledger.ports import Chain, LaneKey
+from node.lane_log import LaneEvent, LaneLog
 
 
 class LaneTransaction(Struct, frozen=True, kw_only=True):
@@ -52,15 +52,11 @@ _PURPOSE = {
 
 
 class LaneHistory:
-    """Reads lane totals from the chain, all of a lane's past at each call, in bounded spans of blocks.
+    """Reads lane totals from the chain. Of the past only what is not kept yet (:class:`node.lane_log.LaneLog`)."""
 
-    Args:
-        start_block: first block that can hold an event of ours (the escrow's deployment, or our first deposit).
-    """
-
-    def __init__(self, chain: Chain, *, start_block: int) -> None:
+    def __init__(self, chain: Chain, log: LaneLog) -> None:
         self._chain = chain
-        self._start_block = start_block
+        self._log = log
 
     async def totals(self, lane: LaneKey) -> LaneTotals:
         """The lane's sums as of now.
@@ -68,40 +64,32 @@ class LaneHistory:
         Raises:
             Unavailable: the chain does not answer.
         """
-        head = await self._chain.head()
-        events: list[LedgerEvent] = []
-        for first in range(self._start_block, head.number + 1, _SPAN):
-            events += await self._chain.events(first, min(first + _SPAN - 1, head.number))
+        totals = await self._sum(lane)
+        if not totals.adds_up:
+            # Something happened between the two questions, or a reorg went deeper than what is kept.
+            totals = await self._sum(lane)
+        if not totals.adds_up:
+            await self._log.forget()
+            totals = await self._sum(lane)
+        return totals
+
+    async def _sum(self, lane: LaneKey) -> LaneTotals:
+        events = await self._log.events(lane)
         state = await self._chain.lane(lane)
-        return sum_events(events, lane, balance=state.balance, claimed=state.claimed)
+        return sum_events(events, balance=state.balance, claimed=state.claimed)
 
 
-def sum_events(events: list[LedgerEvent], lane: LaneKey, *, balance: int, claimed: int) -> LaneTotals:
+def sum_events(events: Sequence[LaneEvent], *, balance: int, claimed: int) -> LaneTotals:
     """Add up the events of one lane. Pure."""
-    ours = [event for event in events if _is_of(event, lane)]
-    deposited = sum(_amount(event, "amount") for event in ours if event.kind == "Deposited")
-    refunded = sum(_amount(event, "toPayer") for event in ours if event.kind in ("LaneClosed", "Released"))
     transactions = tuple(
         LaneTransaction(purpose=_PURPOSE[event.kind], hash=event.transaction, block=event.block)
-        for event in ours
+        for event in events
         if event.kind in _PURPOSE
     )
     return LaneTotals(
-        deposited=deposited, paid=claimed, refunded=refunded, held=balance - claimed, transactions=transactions
+        deposited=sum(event.units for event in events if event.kind == "Deposited"),
+        paid=claimed,
+        refunded=sum(event.units for event in events if event.kind in ("LaneClosed", "Released")),
+        held=balance - claimed,
+        transactions=transactions,
     )
-
-
-def _is_of(event: LedgerEvent, lane: LaneKey) -> bool:
-    arguments = event.arguments
-    return (arguments.get("payer"), arguments.get("provider"), arguments.get("signer")) == (
-        lane.payer,
-        lane.payee,
-        lane.signer,
-    )
-
-
-def _amount(event: LedgerEvent, name: str) -> int:
-    value = event.arguments[name]
-    if not isinstance(value, int):
-        raise BrokenInvariant(f"event {event.kind} has no amount '{name}'")
-    return value
