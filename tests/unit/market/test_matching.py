@@ -14,7 +14,7 @@ from market.knowledge import Known
 from market.matching import MAX_SHORTLIST, Shortlist, shortlist
 from market.neighbourhood import MAX_PER_PREFIX, MAX_PER_RELAY
 from market.offer_book import OfferBook
-from market.offer_row import mix
+from market.offer_row import Row, mix
 from market.records import Offer, Requirements
 from market.signing import Verified
 from market.strategies import STRATEGIES
@@ -210,3 +210,18 @@ def test_more_words_than_a_mask_has_bits_change_nothing():
 def test_an_empty_book_gives_an_empty_list():
     found = look(book_of())
     assert (found.matches, found.considered) == ((), 0)
+
+
+def test_a_thousand_keys_of_one_network_are_passed_over_without_a_look_at_each(monkeypatch: pytest.MonkeyPatch):
+    crowd = [at(f"c{number}", f"/ip4/198.51.100.{number % 250}/tcp/{number}") for number in range(1_000)]
+    honest = [at(f"h{number}", f"/ip4/203.0.{number}.1/tcp/1", price=100 + number) for number in range(20)]
+    book, looks = book_of(*crowd, *honest), []
+    look_up = book.look_up
+
+    def note(handle: int) -> tuple[Verified[Offer], Row]:
+        looks.append(handle)
+        return look_up(handle)
+
+    monkeypatch.setattr(book, "look_up", note)
+    assert prices(look(book)) == [5, 5, *range(100, 114)]
+    assert len(looks) < 100
