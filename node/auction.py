@@ -82,9 +82,10 @@ class Auctioneer:
         with hall.rivals.bidding(bid):
             hall.poster.post(bid)
             await trio.lowlevel.checkpoint()  # jobs that came together are rivals too
-            crowded = hall.rivals.are_many(ask, [match.row for match in found.matches])
+            rows = [match.row for match in found.matches]
+            crowded = hall.rivals.are_many(ask, rows)
             if crowded:
-                await hall.rivals.settle()
+                await hall.rivals.settle(ask, rows)
             quotes = await self._quotes(bid, ask, crowded=crowded) if purchase.quotes else []
             found, transcript = await self._choose(bid, ask, quotes, crowded=crowded)
             reasons = hall.why_not(ask)

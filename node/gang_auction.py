@@ -89,10 +89,10 @@ class GangAuctioneer:
         """Rank the offers for each member by what is known now, and write that down."""
         hall, ours = self._hall, [seat.bid for seat in seats]
         await trio.lowlevel.checkpoint()  # jobs that came together are rivals too
-        rows = [match.row for match in found.matches]
-        crowded = hall.rivals.are_many(seats[0].purchase.ask(ours[0].record), rows, but=ours)
+        first, rows = seats[0].purchase.ask(ours[0].record), [match.row for match in found.matches]
+        crowded = hall.rivals.are_many(first, rows, but=ours)
         if crowded:
-            await hall.rivals.settle()
+            await hall.rivals.settle(first, rows)
         for seat in seats:
             await trio.lowlevel.checkpoint()
             # From here to the transcript nothing may happen: it says what was known when the choice was made.

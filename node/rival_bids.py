@@ -26,6 +26,8 @@ SETTLE_MOST_S = 4.0
 """A bid waits no longer than this, however slow the network is."""
 _LOOK_S = 0.05
 _QUIET_LOOKS = round(QUIET_S / _LOOK_S)
+_LOOKS_AT_MOST = 20
+"""After the end of the moment: a second on a node that has time."""
 _SLOWEST_MS = 2_000
 """Bids that were made so much before ours are no reason to wait: their authors' clocks are slow."""
 
@@ -86,24 +88,35 @@ class RivalBids:
                     return True
         return False
 
-    async def settle(self) -> None:
-        """Wait until the moment of a bid made just now is over, and no more bids of it, or earlier ones, are heard."""
+    async def settle(self, ask: Ask, rows: Sequence[Row]) -> None:
+        """Wait until the moment of a bid made just now is over, and no more bids of it, or earlier ones, are heard that
+        want one of these rows.
+
+        Who invents bids can make others wait for a second more, and for that they must ask for the same.
+        """
         end = (self._clock.now_ms() // MOMENT_MS + 1) * MOMENT_MS
         with trio.move_on_after(SETTLE_MOST_S):
             await trio.sleep(max(0, end - self._clock.now_ms()) / 1000)
-            heard, quiet = -1, 0
+            known, quiet = self._heard_before(end).keys(), 0
             # Looks are counted, not time: a node that is short of it hears nothing either.
-            while quiet < _QUIET_LOOKS:
-                quiet = quiet + 1 if heard == (heard := self._heard_between(end - _SLOWEST_MS, end)) else 0
+            for _ in range(_LOOKS_AT_MOST):
                 await trio.sleep(_LOOK_S)
+                heard = self._heard_before(end)
+                new = [bid for bid_id, bid in heard.items() if bid_id not in known]
+                known = heard.keys()
+                rivals = compile_rivals(self._intake.book, ask, new, self._clock.now_ms())
+                quiet = 0 if touching(rows, rivals) else quiet + 1
+                if quiet == _QUIET_LOOKS:
+                    return
 
     def _recent(self) -> list[Verified[Bid]]:
         now = self._clock.now_ms()
         everybody = chain(self._intake.bids_heard.values(), self._ours.values())
         return [bid for bid in everybody if abs(now - bid.record.issued_at) < wire.RIVAL_MS]
 
-    def _heard_between(self, start: int, end: int) -> int:
-        return sum(start <= bid.record.issued_at < end for bid in self._intake.bids_heard.values())
+    def _heard_before(self, end: int) -> dict[bytes, Verified[Bid]]:
+        bids = self._intake.bids_heard.values()
+        return {bid.id: bid for bid in bids if end - _SLOWEST_MS <= bid.record.issued_at < end}
 
 
 def could_serve(offer: Offer, bid: Bid) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ import trio.lowlevel
 from trio.testing import MockClock
 
 from market.matching import shortlist
+from market.offer_row import Row
 from market.records import Requirements
-from market.rivals import FEW, MAX_RIVALS
+from market.rivals import FEW, MAX_RIVALS, MOMENT_MS
 from node import wire
 from node.rival_bids import QUIET_S, SETTLE_MOST_S, RivalBids
 from tests.fakes.sales import Sale, a_rival_bid, an_offer_by
@@ -36,10 +38,14 @@ class Watch:
         found = self.rivals.still_open(but=[OURS])
         return [int.from_bytes(bid.record.bid_id, "little") for bid in found]
 
+    def rows(self) -> list[Row]:
+        return [match.row for match in shortlist(self.sale.intake.book, an_ask(), now=START_MS).matches]
+
     def are_many(self) -> bool:
-        book, ask = self.sale.intake.book, an_ask()
-        rows = [match.row for match in shortlist(book, ask, now=START_MS).matches]
-        return self.rivals.are_many(ask, rows)
+        return self.rivals.are_many(an_ask(), self.rows())
+
+    async def settle(self) -> None:
+        await self.rivals.settle(an_ask(), self.rows())
 
 
 @pytest.fixture
@@ -139,25 +145,39 @@ async def test_settling_ends_when_nothing_new_is_heard(autojump_clock: MockClock
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keep_bidding)
         await trio.lowlevel.checkpoint()
-        await watch.rivals.settle()
+        await watch.settle()
         assert watch.still_open() == [0, 1, 2, 3]
+
+
+async def settling_among(watch: Watch, **changes: object) -> float:
+    """How long a bid waits while somebody goes on inventing new ones."""
+
+    async def invent_forever() -> None:
+        for number in count():
+            watch.hear(number, **changes)
+            await trio.sleep(0.1)
+
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(invent_forever)
+        await trio.lowlevel.checkpoint()
+        await watch.settle()
+        nursery.cancel_scope.cancel()
+    return trio.current_time() - began
+
+
+async def test_invented_bids_hold_a_bid_up_for_a_second_only(autojump_clock: MockClock, watch: Watch):
+    waited = await settling_among(watch)
+    assert MOMENT_MS / 1000 + QUIET_S < waited < MOMENT_MS / 1000 + 1.01
+
+
+async def test_bids_for_something_else_hold_nobody_up(autojump_clock: MockClock, watch: Watch):
+    waited = await settling_among(watch, requirements=Requirements(gpus=("A100",)))
+    assert waited < MOMENT_MS / 1000 + QUIET_S + 0.01
 
 
 async def test_a_clock_that_jumps_does_not_hold_a_bid_up(autojump_clock: MockClock, watch: Watch):
     times = iter([START_MS, *[START_MS + 3_600_000] * 100])
     watch.sale.clock.now_ms = lambda: next(times)  # type: ignore[method-assign]
-    await watch.rivals.settle()
+    await watch.rivals.settle(an_ask(), [])
     assert trio.current_time() <= SETTLE_MOST_S
-
-
-async def test_settling_ends_also_where_it_is_never_quiet(autojump_clock: MockClock, watch: Watch):
-    async def keep_bidding() -> None:
-        for number in range(1_000):
-            watch.hear(number)
-            await trio.sleep(0.1)
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(keep_bidding)
-        await watch.rivals.settle()
-        assert trio.current_time() <= SETTLE_MOST_S
-        nursery.cancel_scope.cancel()
