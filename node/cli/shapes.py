@@ -117,6 +117,20 @@ class VersionAnswer(TypedDict):
     python: str
 
 
+class EscrowAddress(TypedDict):
+    """Where the escrow of this release lies. ``window_s`` is how long a payer waits that chose nothing else;
+    ``runtime_sha256`` is of its code with everything that deployment fills in set to zero. ``configured``: whether it
+    is the one under ``[chain]``; null when nothing is there, or it is of another token."""
+
+    escrow: str
+    token: str
+    window_s: int
+    step_s: int
+    factory: str
+    runtime_sha256: str
+    configured: bool | None
+
+
 class VerifiedAward(TypedDict, total=False):
     """What an award was found to be; only ``code`` and ``message`` beside ``valid`` when it is not. ``place`` counts
     from 1; ``refused`` better offers were refused with a signature, ``by_word`` by the requester's word alone."""
@@ -249,6 +263,7 @@ PRINTED: dict[str, tuple[object, str]] = {
     "wallet import": (NewWallet, ""),
     "wallet show": (WalletView, "without a running node: `account` only; so does `wallet` alone"),
     "wallet exit": (LaneExit, ""),
+    "chain address": (EscrowAddress, ""),
     "receipts": (list[ReceiptView], "with `show`: one"),
     "config": (ConfigAnswer, ""),
     "version": (VersionAnswer, ""),
