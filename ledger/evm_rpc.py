@@ -146,6 +146,7 @@ class EvmRpc:
             raise InvalidRequest(
                 f"no endpoint is on the right chain: {self._refused()}",
                 code="wrong_chain",
+                where="rpc and chain_id under [chain]",
                 fix="give the address of the right chain, or its id",
             )
 

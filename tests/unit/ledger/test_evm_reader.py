@@ -12,10 +12,13 @@ from ledger.artifact import load_artifact
 from ledger.deploy import Deployment, deploy, fund
 from ledger.evm_chain import open_evm_chain
 from ledger.evm_reader import MAX_EVENT_BLOCKS, open_evm_reader
+from ledger.evm_rpc import open_evm_rpc
+from ledger.evm_sender import EvmSender, SendPolicy
 from ledger.local_chain import DEV_KEY
 from ledger.ports import LaneKey, LaneOnChain
 from ledger.voucher import Domain, SessionKey, sign_voucher
 from market.errors import InvalidRequest
+from tests.fakes.escrow_on_revm import load_token
 from tests.fakes.faulty_rpc import FaultyRpc, new_chain, serve_rpc
 
 PAYER, PAYEE = SessionKey(b"\x21" * 32), b"\x22" * 20
@@ -63,6 +66,48 @@ async def test_an_address_without_our_code_is_refused(url: str, deployed: Deploy
 
 async def test_another_token_is_refused(url: str, deployed: Deployment) -> None:
     assert await refusal(url, deployed, token=PAYEE) == "wrong_token"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "place"),
+    [
+        ({"chain_id": 1}, "wrong_chain", "rpc and chain_id under [chain]"),
+        ({"escrow": PAYEE}, "not_our_escrow", "escrow under [chain]"),
+        ({"token": PAYEE}, "wrong_token", "token under [chain]"),
+    ],
+)
+async def test_a_refusal_says_what_where_and_how_to_mend_it(
+    url: str, deployed: Deployment, changes: dict[str, object], code: str, place: str
+) -> None:
+    wanted = {"chain_id": deployed.chain_id, "escrow": deployed.escrow, "token": deployed.token} | changes
+    with pytest.raises(InvalidRequest) as refused:
+        async with open_evm_reader(url, **wanted):  # type: ignore[arg-type]
+            pass
+    assert (refused.value.code, refused.value.where) == (code, place)
+    assert refused.value.fix
+
+
+async def deployed_token(faulty: FaultyRpc, url: str, name: str) -> bytes:
+    """Put one of the odd tokens on the chain."""
+    async with open_evm_rpc(url) as rpc:
+        policy = SendPolicy(confirmations=0, poll_ms=5)
+        sender = EvmSender(rpc, DEV_KEY, chain_id=faulty.chain.chain_id, policy=policy)
+        made = await sender.send(None, load_token(name).bytecode)
+    return bytes.fromhex(str(faulty.chain.mined[made.hash].created)[2:])
+
+
+async def test_a_token_that_counts_in_other_decimals_is_refused(faulty: FaultyRpc, url: str) -> None:
+    token = await deployed_token(faulty, url, "TinyToken")
+    assert await refusal(url, await deploy(url, DEV_KEY, exit_delay_s=77, token=token)) == "token_decimals"
+
+
+async def test_a_token_without_signatures_is_told_so(faulty: FaultyRpc, url: str) -> None:
+    token = await deployed_token(faulty, url, "FeeToken")
+    made = await deploy(url, DEV_KEY, exit_delay_s=77, token=token)
+    async with open_evm_reader(url, chain_id=made.chain_id, escrow=made.escrow) as reader:
+        with pytest.raises(InvalidRequest) as refused:
+            await reader.token_domain()
+    assert refused.value.code == "no_token_signatures"
 
 
 async def forgeries(faulty: FaultyRpc, url: str, deployed: Deployment) -> dict[int, str | None]:
