@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 _SCALE = 1 << 64
+HOLDS_AFTER_MS = 5 * 60_000
+"""When a job that needs several slots at once has waited so long, others leave it room."""
 
 
 class Waiting(Struct, frozen=True, kw_only=True):
@@ -37,3 +39,13 @@ def priority(job: Waiting, now: int) -> int:
 def in_turn(jobs: Iterable[Waiting], now: int) -> list[Waiting]:
     """The jobs in the order in which they are tried."""
     return sorted(jobs, key=lambda job: (-priority(job, now), job.number))
+
+
+def holds(job: Waiting, now: int) -> bool:
+    """Whether a job that needs several slots may keep others off machines that could serve it, at ``now``.
+
+    Free slots that come one by one are taken one by one: without this, it would be overtaken for ever. It holds for as
+    long as it has waited, then lets the others go first for twice as long, then holds twice as long again, and so on:
+    in the end long enough for everything that runs on a machine to end, and nobody else is kept off for good.
+    """
+    return (max(0, now - job.since) // HOLDS_AFTER_MS).bit_length() % 2 == 1

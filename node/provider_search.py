@@ -27,6 +27,7 @@ from node.auction import Tell as Say
 from node.control import rfc3339
 from node.gang_auction import GangAuctioneer
 from node.grant_limits import MAX_UNFUNDED
+from node.held_machines import HeldMachines, best_hosts
 from node.job_file.facts import job_facts
 from node.job_file.request import JobRequest
 from node.job_journal import WAITING_FOR_OFFERS
@@ -94,6 +95,7 @@ class ProviderSearch:
         self._tell_all = tell_all
         self._open_leases = open_leases
         self._queue = JobQueue(clock, rng)
+        self._held = HeldMachines(clock)
 
     async def serve_forever(self) -> None:
         """Give the waiting jobs their turns."""
@@ -115,7 +117,8 @@ class ProviderSearch:
         team = job.team
         if job.is_wanted:
             slots = job.spec.requirements.slots * len(team)
-            with self._queue.place(job.waiting, partial(self._fitting, job), slots=slots) as job.place:
+            place = self._queue.place(job.waiting, partial(self._fitting, job), slots=slots)
+            with self._held.waiting(job.waiting, slots, partial(self._hosts, job)), place as job.place:
                 while await job.place.turn(self._until(job)):
                     won, why_not = await self._auction(job)
                     if won:
@@ -183,7 +186,7 @@ class ProviderSearch:
         return Purchase(
             spec=job.spec,
             salt=job.salt,
-            limits=self._without_shunned(limits_of(job.request, self._purse)),
+            limits=self._without_held(job, self._without_shunned(limits_of(job.request, self._purse))),
             strategy=job.request.strategy,
             weights=job.request.weights,
             job=self._facts(job.request, job.spec),
@@ -200,9 +203,20 @@ class ProviderSearch:
         waiting = (provider for provider, leases in self._unfunded().items() if leases >= MAX_UNFUNDED)
         return replace(limits, deny=tuple(sorted({*limits.deny, *self._shunned(), *waiting, self._auctioneer.key})))
 
+    def _without_held(self, job: Job, limits: Limits) -> Limits:
+        """A job that has waited long for many slots is left room. Who was not told to wait has only this moment."""
+        held = self._held.kept_from(job.waiting.number) if job.request.wait_ms else None
+        return replace(limits, deny=tuple(sorted({*limits.deny, *held}))) if held else limits
+
+    def _hosts(self, job: Job) -> frozenset[bytes]:
+        ask = self._ask(job.request, job.spec)
+        return best_hosts(self._intake.book, ask, len(job.team), self._clock.now_ms())
+
     def _fitting(self, job: Job) -> dict[Any, int]:
         """What there is to try, and how much of it. An offer that is only said again, with a new date, is the same."""
-        found = shortlist(self._intake.book, self._ask(job.request, job.spec), now=self._clock.now_ms())
+        ask = self._ask(job.request, job.spec)
+        ask = replace(ask, limits=self._without_held(job, ask.limits))
+        found = shortlist(self._intake.book, ask, now=self._clock.now_ms())
         unfunded, slots = self._unfunded(), job.spec.requirements.slots
         fitting: dict[Any, int] = {}
         for match in found.matches:

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 import trio
+from msgspec.structs import replace
 
+from market.queueing import HOLDS_AFTER_MS
 from node.job_file.request import JobRequest
 from node.job_journal import history, state_of
 from tests.simulation.marketplace import START_MS, JobScript, Marketplace, Participant, request, simulate
@@ -264,3 +266,86 @@ def test_a_burst_that_fills_the_market_is_placed_without_pestering_anybody():
     last_ms, refused = play(act)
     assert last_ms < 20_000
     assert refused < 24
+
+
+def test_a_wide_job_is_served_though_narrow_ones_take_every_slot_that_comes_free():
+    """Four slots, and always one of them busy: without being left room, the job that needs all four would never go."""
+
+    async def act(market: Marketplace, buyer: Buyer, nursery: trio.Nursery) -> tuple[list[int], int]:
+        seller = open_shop(market, nursery, slots=4)
+        seller.job = JobScript(duration_ms=55_000)
+        await trio.sleep(5)
+        narrow = [await buyer.submit(request(wait_ms=6 * HOUR, max_duration_ms=MINUTE)) for _ in range(2)]
+        await trio.sleep(5)
+        wide = await buyer.submit(wide_request(4))
+        with trio.fail_after(2 * 3600):
+            while await buyer.state(wide) == "queued":
+                await trio.sleep(20)
+                narrow.append(await buyer.submit(request(wait_ms=6 * HOUR, max_duration_ms=MINUTE)))
+        waited = at_ms(await buyer.until(wide, "leased", within_s=1))
+        return await waits(buyer, narrow), waited
+
+    narrow, wide = play(act)
+    assert HOLDS_AFTER_MS < wide < 2 * HOLDS_AFTER_MS
+    assert len(narrow) > 12
+    assert max(narrow) < 6 * MINUTE
+    assert sorted(narrow)[len(narrow) // 2] < MINUTE
+
+
+def test_a_gang_is_served_though_single_jobs_take_every_machine_that_comes_free():
+    async def act(market: Marketplace, buyer: Buyer, nursery: trio.Nursery) -> tuple[list[int], int]:
+        for name in ("one", "two"):
+            open_shop(market, nursery, name).job = JobScript(duration_ms=55_000)
+        await trio.sleep(5)
+        single = []
+        for _ in range(2):
+            single.append(await buyer.submit(request(wait_ms=6 * HOUR, max_duration_ms=MINUTE)))
+            await trio.sleep(30)
+        assert buyer.participant.node is not None
+        (gang, _) = await buyer.participant.node.buying.desk.submit_all(request(wait_ms=6 * HOUR, machines=2))
+        with trio.fail_after(2 * 3600):
+            while await buyer.state(gang) == "queued":
+                single.append(await buyer.submit(request(wait_ms=6 * HOUR, max_duration_ms=MINUTE)))
+                await trio.sleep(32)
+        waited = at_ms(await buyer.until(gang, "leased", within_s=1))
+        return await waits(buyer, single), waited
+
+    single, gang = play(act)
+    assert gang > HOLDS_AFTER_MS
+    assert max(single) < 15 * MINUTE
+
+
+def test_room_that_nobody_can_use_is_not_kept_for_ever():
+    """Another buyer's job never leaves: the wide one waits in vain, and the narrow ones are served all the same."""
+
+    async def act(market: Marketplace, buyer: Buyer, nursery: trio.Nursery) -> tuple[list[int], str]:
+        seller = open_shop(market, nursery, slots=2)
+        seller.job = JobScript(duration_ms=20 * HOUR)
+        await trio.sleep(5)
+        endless = await buyer.submit(request(wait_ms=HOUR, max_duration_ms=23 * HOUR))
+        await buyer.until(endless, "running", within_s=60)
+        seller.job = JobScript(duration_ms=55_000)
+        wide, narrow = await buyer.submit(wide_request(2)), []
+        for _ in range(22):
+            narrow.append(await buyer.submit(request(wait_ms=6 * HOUR, max_duration_ms=MINUTE)))
+            await trio.sleep(120)
+        return await waits(buyer, narrow), await buyer.state(wide)
+
+    narrow, wide = play(act)
+    assert wide == "queued"
+    assert 3 * HOLDS_AFTER_MS < max(narrow) < 4 * HOLDS_AFTER_MS + 3 * MINUTE, "half of what the wide one has waited"
+
+
+def wide_request(slots: int) -> JobRequest:
+    plain = request(wait_ms=6 * HOUR, max_duration_ms=2 * MINUTE)
+    requirements = replace(plain.spec.requirements, slots=slots)
+    return replace(plain, spec=replace(plain.spec, requirements=requirements))
+
+
+async def waits(buyer: Buyer, jobs: list[str]) -> list[int]:
+    """How long each of the jobs waited for its lease, in milliseconds."""
+    found = []
+    for job in jobs:
+        leased = await buyer.until(job, "leased", within_s=2 * 3600)
+        found.append(at_ms(leased) - at_ms((await buyer.events(job))[0]))
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from market.queueing import Waiting, in_turn, priority
+from market.queueing import HOLDS_AFTER_MS, Waiting, holds, in_turn, priority
 
 MINUTE, HOUR = 60_000, 3_600_000
 
@@ -79,3 +79,11 @@ def test_short_jobs_wait_less_than_in_the_order_of_submission():
     short = [job for job in jobs if job.length == MINUTE]
     waited = [sum(start[job.number] - job.since for job in short) for start in (began, in_order)]
     assert waited[0] * 5 < waited[1]
+
+
+def test_who_waits_holds_and_lets_go_for_times_that_grow():
+    waits = [number * HOLDS_AFTER_MS for number in range(17)]
+    held = [holds(a_job(0, since=100), 100 + waited) for waited in waits]
+    assert held == [False] + [True] + [False] * 2 + [True] * 4 + [False] * 8 + [True]
+    assert not holds(a_job(0), HOLDS_AFTER_MS - 1)
+    assert not holds(a_job(0, since=HOUR), 0), "a clock set back is no time waited"
