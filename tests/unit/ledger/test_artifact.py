@@ -87,3 +87,17 @@ def test_an_escrow_refuses_delays_out_of_range_and_a_token_without_code() -> Non
         refused = execute(token.state, Call(SENDER, None, init_code), BLOCK)
         assert not refused.succeeded
         assert load_artifact("Escrow").error_name(refused.output) == error
+
+
+def test_nobody_can_change_stop_or_own_the_escrow() -> None:
+    # Without these instructions code can neither run other code as itself, nor make or become any, nor end itself.
+    forbidden = {0xF0: "CREATE", 0xF2: "CALLCODE", 0xF4: "DELEGATECALL", 0xF5: "CREATE2", 0xFF: "SELFDESTRUCT"}
+    code, at, used = deployed_escrow(DelayTerms()), 0, set()
+    while at < len(code):
+        used.add(code[at])
+        # What a push instruction pushes is data.
+        at += 1 + (code[at] - 0x5F if 0x60 <= code[at] <= 0x7F else 0)
+    assert {name for opcode, name in forbidden.items() if opcode in used} == set()
+    assert 0xF1 in used, "the scan saw real code"
+    names = " ".join(entry.get("name", "") for entry in load_artifact("Escrow").abi).lower()
+    assert not any(word in names for word in ("owner", "admin", "pause", "upgrade", "role"))
