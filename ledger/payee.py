@@ -95,6 +95,10 @@ class Payee:
         """All lanes as last seen, for the wallet view."""
         return tuple(summarise(self._lanes.books(lane)) for lane in self._lanes.lanes())
 
+    def knows(self, lane: LaneKey) -> bool:
+        """Whether we keep books of the lane."""
+        return self._lanes.knows(lane)
+
     def owed_cumulative(self, lane: LaneKey) -> int:
         """What the lane's newest voucher is for: the contract's ``claimed`` once all is paid."""
         return self._lanes.books(lane).signed

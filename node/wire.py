@@ -36,6 +36,8 @@ PROTOCOL_CLOSE = "/cfab/close/1"
 """requester → provider: proposed final cumulative · ← the provider's consent signature."""
 PROTOCOL_CANCEL = "/cfab/cancel/1"
 """requester → provider: stop this lease · ← its stage."""
+PROTOCOL_WATCH = "/cfab/watch/1"
+"""provider → watchtower: an account and the newest vouchers to it · ← how many of them it holds now."""
 PROTOCOL_ECHO = "/cfab/echo/1"
 """→ eight bytes · ← the same; how far a peer is."""
 

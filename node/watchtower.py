@@ -1,0 +1,195 @@
+"""Redeems for providers that are offline when a payer leaves. Started by ``cfab up --watch``.
+
+Providers hand in their newest vouchers; when the payer of one of those lanes starts its exit and a part of the window
+has passed without the provider taking its money, the tower sends the voucher. The escrow pays the provider, whoever
+sends: a tower can steal nothing, and learns nothing but what a provider has to show the chain anyway. It pays the gas.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+
+import trio
+from msgspec import Struct
+
+from ledger.chain_watcher import ChainWatcher, lane_of
+from ledger.ports import Chain, LaneKey, LaneOnChain, LedgerEvent
+from ledger.redeem_plan import MAX_ROWS
+from ledger.voucher import ROW_BYTES, Voucher
+from ledger.watch_book import WatchBook
+from market import codec
+from market.errors import InvalidRequest, PeerFault, Unavailable
+from node import wire
+from node.gas_worth import GasWorth
+from node.ports import Network
+
+log = logging.getLogger(__name__)
+
+_LONGEST_PACE_S = 30.0
+_LONGEST_SWEEP_S = 3_600.0
+_EMPTY_FOR_S = 86_400.0
+MAX_REQUEST = MAX_ROWS * ROW_BYTES + 256
+FOREVER = 2**62
+
+
+class WatchView(Struct, frozen=True, kw_only=True):
+    """For the status page. ``saved`` is what was redeemed for others since the start, in token units."""
+
+    providers: int
+    lanes: int
+    leaving: int
+    saved: int
+    trouble: str
+
+
+def our_turn_s(lane: LaneOnChain, default_delay_s: int) -> int:
+    """From when a tower acts on a lane, UTC seconds of the chain: the first half of the window is the provider's own.
+
+    ``FOREVER`` while no exit runs.
+    """
+    return lane.exit_at - (lane.delay_s or default_delay_s) // 2 if lane.exit_at else FOREVER
+
+
+class Watchtower:
+    """Keeps vouchers of others and uses them in need.
+
+    Args:
+        clients: peers that are served; empty for anybody.
+        watcher: tells the escrow's events; somebody else runs it.
+        gas: what a redemption costs; vouchers that are not worth it are not sent.
+        confirmations: how deep it must lie that a voucher was paid before it is dropped.
+    """
+
+    def __init__(
+        self,
+        book: WatchBook,
+        chain: Chain,
+        network: Network,
+        *,
+        watcher: ChainWatcher,
+        gas: GasWorth,
+        clients: Collection[bytes] = (),
+        confirmations: int = 1,
+    ) -> None:
+        self._book = book
+        self._chain = chain
+        self._network = network
+        self._watcher = watcher
+        self._gas = gas
+        self._clients = frozenset(clients)
+        self._confirmations = confirmations
+        self._to_look: set[LaneKey] = set()
+        self._leaving: set[LaneKey] = set()
+        self._empty_since: dict[LaneKey, float] = {}
+        self._saved = 0
+        self._trouble = ""
+
+    def register(self) -> None:
+        """Take vouchers. Call before the network talks, after the book is loaded."""
+        self._network.serve(wire.PROTOCOL_WATCH, self._take, max_request=MAX_REQUEST)
+
+    def view(self) -> WatchView:
+        """What is being watched."""
+        return WatchView(
+            providers=len(self._book.peers),
+            lanes=len(self._book.vouchers),
+            leaving=len(self._leaving),
+            saved=self._saved,
+            trouble=self._trouble,
+        )
+
+    async def watch_forever(self) -> None:
+        """Look at all lanes now: an exit may have begun while we were away. Then on events, and now and then."""
+        async with self._watcher.listen() as events, trio.open_nursery() as nursery:
+            nursery.start_soon(self._hear, events)
+            nursery.start_soon(self._sweep_forever)
+            while True:
+                try:
+                    await self.act()
+                    self._trouble = ""
+                except (Unavailable, InvalidRequest) as error:
+                    self._tell(str(error))
+                await trio.sleep(min(_LONGEST_PACE_S, max(0.5, self._chain.exit_delay_s / 120)))
+
+    async def act(self) -> None:
+        """Look at lanes of which something was heard, and redeem where it is our turn. Safe to repeat.
+
+        Raises:
+            Unavailable: the chain does not answer.
+            InvalidRequest: our wallet cannot pay for the redemption.
+        """
+        for lane in sorted(self._to_look | self._leaving):
+            await self._look(lane)
+            self._to_look.discard(lane)
+        if not self._leaving:
+            return
+        now_s = (await self._chain.head()).timestamp
+        due: dict[bytes, list[LaneKey]] = {}
+        for lane in sorted(self._leaving):
+            if now_s >= our_turn_s(await self._chain.lane(lane), self._chain.exit_delay_s):
+                due.setdefault(lane.payee, []).append(lane)
+        for payee, lanes in due.items():
+            await self._redeem(payee, lanes)
+
+    async def _take(self, peer: bytes, request: bytes) -> bytes:
+        asked = codec.unpack(request, limit=MAX_REQUEST)
+        payee, rows = (asked.get("payee"), asked.get("rows")) if isinstance(asked, dict) else (None, None)
+        if not isinstance(payee, bytes) or not isinstance(rows, bytes):
+            raise PeerFault("vouchers without rows", code="bad_field")
+        if self._clients and peer not in self._clients:
+            return codec.pack({"refused": "not_a_client"})
+        try:
+            held = await self._book.take(peer, payee, rows)
+        except Unavailable as error:
+            return codec.pack({"refused": error.code})
+        return codec.pack({"held": held})
+
+    async def _hear(self, events: trio.MemoryReceiveChannel[LedgerEvent]) -> None:
+        async for event in events:
+            lane = lane_of(event)
+            if lane is not None and lane in self._book.vouchers:
+                self._to_look.add(lane)
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            self._to_look.update(self._book.vouchers)
+            await trio.sleep(min(_LONGEST_SWEEP_S, max(1.0, self._chain.exit_delay_s / 8)))
+
+    async def _look(self, lane: LaneKey) -> None:
+        voucher = self._book.vouchers.get(lane)
+        found = await self._chain.lane(lane)
+        worth = 0 if voucher is None else min(voucher.cumulative, found.balance) - found.claimed
+        if worth > 0 and found.exit_at:
+            self._leaving.add(lane)
+            return
+        self._leaving.discard(lane)
+        if voucher is not None and worth <= 0:
+            await self._drop_when_dead(voucher)
+        else:
+            self._empty_since.pop(lane, None)
+
+    async def _drop_when_dead(self, voucher: Voucher) -> None:
+        """Paid is dead. A lane that only seems empty is given time: our endpoint may be behind the provider's."""
+        lane = voucher.lane
+        deep = await self._chain.lane(lane, confirmations=self._confirmations)
+        empty_since = self._empty_since.setdefault(lane, trio.current_time())
+        if deep.claimed >= voucher.cumulative or trio.current_time() - empty_since > _EMPTY_FOR_S:
+            del self._empty_since[lane]
+            await self._book.drop(lane)
+
+    async def _redeem(self, payee: bytes, lanes: list[LaneKey]) -> None:
+        rows = [self._book.vouchers[lane].row() for lane in lanes if lane in self._book.vouchers][:MAX_ROWS]
+        worth = await self._chain.preview_redeem(payee, b"".join(rows)) if rows else 0
+        gas = await self._gas.cost()
+        if not worth or (gas is not None and worth <= gas.base + gas.row * len(rows)):
+            return
+        mined = await self._chain.redeem_many(payee, rows)
+        if mined.succeeded:
+            self._saved += worth
+            log.warning("redeemed %d units for the provider %s, whose payer leaves", worth, payee.hex()[:8])
+
+    def _tell(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            log.warning("watchtower: %s", trouble)
+        self._trouble = trouble

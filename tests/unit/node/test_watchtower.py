@@ -1,0 +1,174 @@
+"""A provider that is away loses nothing to a payer that leaves, while one tower holds its vouchers."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from ledger.ports import LaneOnChain
+from market import codec
+from market.errors import BrokenInvariant
+from node.watchtower import FOREVER, our_turn_s
+from tests.fakes.memory_chain_view import MemoryChainView
+from tests.fakes.mortal_journal import MortalJournal
+from tests.fakes.watch_world import PROVIDER, TOWER, WatchWorld
+
+A = b"a" * 16
+DELAY_S = 3600
+
+
+@pytest.fixture
+async def world() -> WatchWorld:
+    world = WatchWorld(exit_delay_s=DELAY_S)
+    await world.open_tower()
+    await world.funded(A, 1_000)
+    await world.pay(A, 300)
+    await world.hand_over.hand_over(TOWER)
+    return world
+
+
+async def leave(world: WatchWorld) -> None:
+    await world.payer.begin_exit(world.lane.payee, force=True)
+
+
+async def test_the_money_of_a_provider_that_is_away_is_saved(autojump_clock: MockClock, world: WatchWorld) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.watch)
+        await leave(world)
+        await trio.sleep(DELAY_S / 3)
+        assert world.paid == 0, "the first half of the window is the provider's own"
+        assert world.tower.view().leaving == 1
+        await trio.sleep(DELAY_S / 3)
+        assert world.paid == 300
+        await trio.sleep(DELAY_S)
+        await world.payer.finish_exit_when_due(world.lane.payee)
+        assert world.held == 0
+        view = world.tower.view()
+        assert (view.saved, view.leaving, view.trouble) == (300, 0, "")
+        nursery.cancel_scope.cancel()
+    assert world.tokens(world.tower_wallet.address) == 0
+
+
+async def test_a_provider_that_helps_itself_is_left_alone(autojump_clock: MockClock, world: WatchWorld) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.watch)
+        await leave(world)
+        await trio.sleep(60)
+        gas = await world.tower_chain.gas_balance(world.tower_wallet.address)
+        await world.payee.redeem()
+        await trio.sleep(DELAY_S)
+        assert await world.tower_chain.gas_balance(world.tower_wallet.address) == gas
+        assert world.tower.view().lanes == 0, "what was paid takes no place"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_tower_that_was_away_itself_finds_the_exit_when_it_comes_back(
+    autojump_clock: MockClock, world: WatchWorld
+) -> None:
+    await leave(world)
+    await trio.sleep(DELAY_S * 0.8)
+    world.tower_journal = world.tower_journal.crash()
+    await world.open_tower()
+    with trio.move_on_after(120):
+        await world.watch()
+    assert world.paid == 300
+
+
+async def test_a_chain_that_is_away_and_a_wallet_without_gas_are_tried_again(
+    autojump_clock: MockClock, world: WatchWorld
+) -> None:
+    gas = world.chain._now().gas
+    gas[world.tower_wallet.address] = 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.watch)
+        await leave(world)
+        await trio.sleep(DELAY_S * 0.6)
+        assert (world.paid, bool(world.tower.view().trouble)) == (0, True)
+        world.chain.give_gas(world.tower_wallet.address)
+        world.tower_chain.offline = True
+        await trio.sleep(DELAY_S * 0.2)
+        world.tower_chain.offline = False
+        await trio.sleep(120)
+        assert (world.paid, world.tower.view().trouble) == (300, "")
+        nursery.cancel_scope.cancel()
+
+
+async def test_vouchers_that_are_not_worth_their_gas_are_not_sent(autojump_clock: MockClock, world: WatchWorld) -> None:
+    async def dear() -> int:
+        await trio.lowlevel.checkpoint()
+        return 10**9
+
+    world.gas_price, world.coin_units = dear, 10**7
+    await world.open_tower()
+    with trio.move_on_after(DELAY_S * 0.9):
+        await leave(world)
+        await world.watch()
+    assert world.paid == 0
+
+
+async def test_strangers_are_refused_where_only_clients_are_served(
+    autojump_clock: MockClock, world: WatchWorld
+) -> None:
+    await world.open_tower(clients=(b"Q" * 32,))
+    request = world.line.asked[0]
+    assert codec.unpack(await world.line.handler(PROVIDER, request)) == {"refused": "not_a_client"}
+    assert codec.unpack(await world.line.handler(b"Q" * 32, request)) == {"held": 1}
+
+
+@pytest.mark.parametrize("asked", [None, {}, {"payee": b"p" * 20}, {"payee": 7, "rows": b""}, {"rows": b"x" * 96}])
+async def test_requests_that_are_none_are_a_fault(autojump_clock: MockClock, world: WatchWorld, asked: object) -> None:
+    with pytest.raises(Exception, match="rows") as caught:
+        await world.line.handler(PROVIDER, codec.pack(asked))
+    assert type(caught.value).__name__ == "PeerFault"
+
+
+async def test_a_lane_that_only_seems_empty_is_not_given_up_at_once(
+    autojump_clock: MockClock, world: WatchWorld
+) -> None:
+    """The tower's endpoint is behind: it has not seen the deposit yet."""
+    seen = MemoryChainView.lane
+
+    async def behind(*_arguments: object, **_named: object) -> LaneOnChain:
+        await trio.lowlevel.checkpoint()
+        return LaneOnChain()
+
+    world.tower_chain.lane = behind  # type: ignore[method-assign]
+    with trio.move_on_after(2 * 3600):
+        await world.watch()
+    assert world.tower.view().lanes == 1
+    world.tower_chain.lane = seen.__get__(world.tower_chain)  # type: ignore[method-assign]
+    with trio.move_on_after(DELAY_S * 0.9):
+        await leave(world)
+        await world.watch()
+    assert world.paid == 300
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("writes", range(3))
+async def test_a_tower_killed_at_any_write_saves_what_it_had_confirmed(
+    autojump_clock: MockClock, world: WatchWorld, writes: int, kept: bool
+) -> None:
+    world.tower_journal = mortal = MortalJournal(world.tower_journal, writes, kept=kept)
+    await world.open_tower()
+    confirmed = 300
+    for amount in (400, 500, 600):
+        await world.pay(A, amount)
+        try:
+            await world.hand_over.hand_over(TOWER)
+        except BrokenInvariant:
+            break
+        confirmed = amount
+    assert mortal.died == (writes < 3)
+    world.tower_journal = mortal.crash()
+    await world.open_tower()
+    with trio.move_on_after(DELAY_S * 0.9):
+        await leave(world)
+        await world.watch()
+    assert confirmed <= world.paid <= confirmed + 100 * kept
+
+
+def test_the_first_half_of_the_lanes_own_window_is_the_providers() -> None:
+    assert our_turn_s(LaneOnChain(exit_at=10_000, delay_s=4_000), 100) == 8_000
+    assert our_turn_s(LaneOnChain(exit_at=10_000), 100) == 9_950
+    assert our_turn_s(LaneOnChain(), 100) == FOREVER
