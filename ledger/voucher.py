@@ -36,12 +36,17 @@ _CLOSE_TYPE = keccak(
 _RELEASE_TYPE = keccak(
     b"Release(address payer,address provider,address signer,uint16 epoch,uint96 newBalance,uint40 deadline)"
 )
+_STATEMENT_TYPES = (
+    keccak(b"Receipt(bytes32 lease,uint64 seq,bytes32 body)"),
+    keccak(b"Grant(bytes32 slot,uint64 seq,bytes32 body)"),
+)
 _LANE_PROOF = b"ComputeFabric lane proof 1\0"
 _ORDER = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
 _HALF_ORDER = _ORDER // 2
 _PARITY = 1 << 255
 _MAX_EPOCH = 2**16 - 1
 _MAX_DEADLINE = 2**40 - 1
+_MAX_SEQUENCE = 2**64 - 1
 
 
 class Domain(Struct, frozen=True):
@@ -122,6 +127,15 @@ def release_digest(domain: Domain, lane: LaneKey, *, epoch: int, new_balance: in
     ``epoch`` as in :func:`close_digest`.
     """
     return _typed(domain, _RELEASE_TYPE + _consent(lane, epoch, new_balance, deadline_s))
+
+
+def statement_digest(domain: Domain, kind: int, *, subject: bytes, sequence: int, body: bytes) -> bytes:
+    """What a provider's account signs to state ``body`` (32 bytes) under the ``sequence`` of ``subject`` (32 bytes).
+
+    ``kind`` is 0 for a receipt (the subject is a lease), 1 for a grant (a slot). Moves no money; two of one subject and
+    sequence cost the account its stake.
+    """
+    return _typed(domain, _STATEMENT_TYPES[kind] + subject + _bounded(sequence, _MAX_SEQUENCE, "sequence") + body)
 
 
 def lane_proof_digest(domain: Domain, lane: LaneKey, subject: bytes) -> bytes:

@@ -38,15 +38,18 @@ class Reservation(Struct, frozen=True, kw_only=True):
     fencing: int
 
 
-def reserve(inventory: Inventory, lease_id: bytes, count: int) -> Reservation | None:
-    """Set the lowest free slots aside; None when there are too few. Repeating it for the same lease is an error."""
+def reserve(inventory: Inventory, lease_id: bytes, count: int, *, at_least: int = 1) -> Reservation | None:
+    """Set the lowest free slots aside; None when there are too few. Repeating it for the same lease is an error.
+
+    The fencing number is the next one, or ``at_least``: with a clock there, it grows even over a lost journal.
+    """
     if lease_id in inventory.held.values():
         raise ValueError("this lease holds slots already")
     if inventory.free_slots < count:
         return None
     free = [slot for slot in range(inventory.total_slots) if slot not in inventory.held]
     taken = tuple(free[:count])
-    fencing = inventory.fencing + 1
+    fencing = max(inventory.fencing + 1, at_least)
     held = {**inventory.held, **dict.fromkeys(taken, lease_id)}
     return Reservation(
         inventory=msgspec.structs.replace(inventory, held=held, fencing=fencing), slots=taken, fencing=fencing

@@ -24,6 +24,9 @@ Millis = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 """Until the end of the year 9999: a later time cannot be written as a date, and a peer must not make us try."""
 Count = Annotated[int, Meta(ge=0, le=1_000_000)]
 Price = Annotated[int, Meta(ge=0, le=10**15)]
+Units = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
+"""A compact signature of an account on the settlement chain."""
 Word = Annotated[str, Meta(max_length=64)]
 Line = Annotated[str, Meta(max_length=512)]
 
@@ -202,6 +205,8 @@ class Lease(Struct, frozen=True, kw_only=True):
     """The agreement: the provider's signature over the requester's signed award.
 
     ``fencing`` grows with every lease of a machine: of two leases on one slot the higher number is the later.
+    ``grants`` are signatures of the account that is paid, one for each of ``slots`` in their order: whoever signs two
+    leases for one slot under one number has proven it against itself (``statements``).
     """
 
     provider: Key
@@ -210,6 +215,7 @@ class Lease(Struct, frozen=True, kw_only=True):
     slots: Annotated[tuple[Annotated[int, Meta(ge=0, le=4095)], ...], Meta(min_length=1, max_length=4096)]
     fencing: Annotated[int, Meta(ge=1, le=2**53)]
     granted_at: Millis
+    grants: Annotated[tuple[Signature, ...], Meta(max_length=4096)] = ()
 
 
 class RefusalReason(StrEnum):
@@ -259,6 +265,10 @@ class UsageReport(Struct, frozen=True, kw_only=True):
     ``amount`` is what this lease owes in all, :func:`market.money.amount_due` of ``gpu_ms`` at the award's price.
     ``previous`` is the digest of the report before, 32 zero bytes for the first. ``detail`` is the provider's own
     sentence about an exit, for people.
+
+    It is the lease's receipt too: ``price`` is the award's, ``lane_before`` what the newest voucher of the lane that
+    the provider holds is for, ``lane_after`` what the voucher for this report must be for at least.
+    ``account_signature`` is the word of the account that is paid for all of it (``statements``).
     """
 
     provider: Key
@@ -275,3 +285,21 @@ class UsageReport(Struct, frozen=True, kw_only=True):
     exit_reason: Word = ""
     exit_code: Annotated[int, Meta(ge=-1, le=255)] = -1
     detail: Line = ""
+    price: Price = 0
+    lane_before: Units = 0
+    lane_after: Units = 0
+    account_signature: Annotated[bytes, Meta(max_length=64)] = b""
+
+
+class ReceiptRefusal(Struct, frozen=True, kw_only=True):
+    """A requester's "no" to a usage report: why (a :class:`market.usage.ReportRefusal`), what it expected and what it
+    found. ``report`` is the id of the very report that was refused."""
+
+    requester: Key
+    lease_id: Id
+    sequence: Annotated[int, Meta(ge=1, le=2**53)]
+    report: Digest
+    reason: Word
+    expected: Line = ""
+    found: Line = ""
+    refused_at: Millis

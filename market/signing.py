@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from market import codec
 from market.errors import PeerFault
-from market.records import Award, Bid, Lease, Offer, Quote, Refusal, UsageReport
+from market.records import Award, Bid, Lease, Offer, Quote, ReceiptRefusal, Refusal, UsageReport
 
-R = TypeVar("R", Offer, Bid, Quote, Award, Lease, Refusal, UsageReport)
+R = TypeVar("R", Offer, Bid, Quote, Award, Lease, Refusal, UsageReport, ReceiptRefusal)
 
 _AUTHOR_FIELD: dict[type, str] = {
     Offer: "provider",
@@ -28,8 +28,11 @@ _AUTHOR_FIELD: dict[type, str] = {
     Lease: "provider",
     Refusal: "provider",
     UsageReport: "provider",
+    ReceiptRefusal: "requester",
 }
 _DOMAIN: dict[type, bytes] = {kind: f"computefabric/{kind.__name__.lower()}/1\0".encode() for kind in _AUTHOR_FIELD}
+_LIMIT: dict[type, int] = {Lease: 384 * 1024}
+"""Bytes of a record that may be longer than others: a lease has a signature for each of its slots."""
 _SEAL = object()
 _KEYS_KEPT = 16_384
 
@@ -120,12 +123,16 @@ class Signer:
         return Verified(_SEAL, record, self.key, body, raw)
 
 
-def read(raw: bytes, kind: type[R], *, limit: int = codec.MAX_RECORD) -> Claim[R]:
+def read(raw: bytes, kind: type[R], *, limit: int = 0) -> Claim[R]:
     """Decode an envelope and the record in it: size, form, bounds and author, everything but the signature.
+
+    Args:
+        limit: the most bytes; by default what records of this kind may have.
 
     Raises:
         PeerFault: any of these is wrong.
     """
+    limit = limit or _LIMIT.get(kind, codec.MAX_RECORD)
     envelope = codec.unpack_record(raw, _Envelope, limit=limit)
     record = codec.unpack_record(envelope.body, kind, limit=limit)
     if getattr(record, _AUTHOR_FIELD[kind]) != envelope.key:
@@ -133,8 +140,9 @@ def read(raw: bytes, kind: type[R], *, limit: int = codec.MAX_RECORD) -> Claim[R
     return Claim(record, envelope, raw)
 
 
-def verify(raw: bytes, kind: type[R], *, limit: int = codec.MAX_RECORD) -> Verified[R]:
-    """Check an envelope and return the record in it. Cheap checks come first, the signature last.
+def verify(raw: bytes, kind: type[R], *, limit: int = 0) -> Verified[R]:
+    """Check an envelope and return the record in it. Cheap checks come first, the signature last. ``limit`` as in
+    :func:`read`.
 
     Raises:
         PeerFault: anything at all is wrong with it.

@@ -15,6 +15,8 @@ import trio
 from msgspec import Struct
 
 from bootstrap.containment import contained
+from ledger.statement import check_grants
+from ledger.voucher import Domain
 from market import codec
 from market.errors import PeerFault
 from market.matching import Match
@@ -31,6 +33,8 @@ _AWARD_TTL_MS = wire.MAX_CLOCK_SKEW_MS + 30_000
 """By the provider's clock, which may be as wrong as ours: an award must not be born expired."""
 _MAX_ANSWER = 64 * 1024
 """A lease holds an award of eight kibibytes. More than a few times that is read for seconds, for nothing."""
+_PER_SLOT = 80
+"""Bytes of a lease for each of its slots: its number, and the grant."""
 _CANCEL_PAUSES_S = (0.0, 3.0, 10.0)
 """Before each try to call a lost award back. It may still be on its way when the first one arrives."""
 
@@ -112,7 +116,7 @@ class Awarding:
         self._network.learn(provider, match.offer.record.addresses)
         request = AwardRequest(award=award.raw, spec=codec.pack_record(purchase.spec), salt=purchase.salt)
         try:
-            return self._read(await self._exchange(provider, codec.pack_record(request)), award)
+            return self._read(await self._exchange(award.record, codec.pack_record(request)), award)
         except PeerUnreachable as error:
             if isinstance(error, AnswerLost):
                 self.call_back(award.record)
@@ -124,10 +128,10 @@ class Awarding:
             self.call_back(award.record)
             raise
 
-    async def _exchange(self, provider: bytes, request: bytes) -> bytes:
+    async def _exchange(self, award: Award, request: bytes) -> bytes:
         async def send(timeout: float) -> bytes:
             return await self._network.request(
-                provider, wire.PROTOCOL_AWARD, request, timeout=timeout, max_response=_MAX_ANSWER
+                award.provider, wire.PROTOCOL_AWARD, request, timeout=timeout, max_response=_most(award)
             )
 
         try:
@@ -139,7 +143,7 @@ class Awarding:
                 raise lost from None
 
     def _read(self, answer: bytes, award: Verified[Award]) -> Answer:
-        reply = codec.unpack(answer, limit=_MAX_ANSWER)
+        reply = codec.unpack(answer, limit=_most(award.record))
         if not isinstance(reply, dict):
             raise PeerFault("an answer to an award that is neither lease nor refusal", code="bad_answer")
         if isinstance(raw := reply.get("lease"), bytes):
@@ -175,7 +179,14 @@ def _read_lease(raw: bytes, award: Verified[Award]) -> Verified[Lease]:
         raise PeerFault("a lease under another id", code="wrong_lease")
     if len(set(lease.record.slots)) != asked.slots:
         raise PeerFault("a lease with another number of slots", code="wrong_lease")
+    if not lease.record.grants:
+        raise PeerFault("a lease whose slots the provider's account has not granted", code="no_grant")
+    check_grants(Domain(chain_id=asked.chain_id, escrow=asked.escrow), asked.payee, lease)
     return lease
+
+
+def _most(award: Award) -> int:
+    return _MAX_ANSWER + _PER_SLOT * award.slots
 
 
 def _envelope(said: Any) -> bytes:

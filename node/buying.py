@@ -51,8 +51,7 @@ async def open_buying(world: World, settings: TradingSettings, intake: OfferInta
     files = RequesterFiles(world.folder / "jobs", world.network, world.rng)
     files.moved = experience.moved
     auctioneer, desk = _open_desk(world, intake, payer, files, experience)
-    reports = ReportDesk(desk.boards, payer=payer, network=world.network, clock=world.clock)
-    reports.register()
+    reports = ReportDesk(desk.boards, signer=world.signer, payer=payer, network=world.network, clock=world.clock)
     patience_s = settings.close_patience_s
     lanes = LaneKeeper(payer=payer, chain=world.chain, network=world.network, patience_s=patience_s, rng=world.rng)
     log = LaneLog(world.chain, world.journal, start_block=settings.start_block)
@@ -71,6 +70,7 @@ async def open_buying(world: World, settings: TradingSettings, intake: OfferInta
         close_lanes=settings.close_lanes,
     )
     await desk.restore()
+    reports.register()
     return Buying(
         desk=desk,
         duties=duties,
@@ -126,6 +126,7 @@ def _open_desk(
         purse=purse,
         prove_lane=payer.prove_lane,
         heard=partial(learn_from_answer, experience),
+        quotes_in_vain=experience.quotes_in_vain,
     )
     desk = RequesterDesk(
         auctioneer,

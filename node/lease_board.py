@@ -13,12 +13,12 @@ import msgspec
 import trio
 
 from ledger.ports import Journal, JournalEntry, LaneKey, NewEntry
-from ledger.voucher import Domain
+from ledger.voucher import Domain, decode_voucher
 from market import codec
 from market.duties import Role
 from market.errors import BrokenInvariant
 from market.lease import Fact, FinalPaymentReceived, LeaseState, PaymentReceived, is_legal, transition
-from market.records import Award, JobSpec, Lease, UsageReport
+from market.records import Award, JobSpec, Lease, ReceiptRefusal, UsageReport
 from market.signing import Verified, digest, verify
 from market.usage import ReportChain, extend
 
@@ -26,7 +26,10 @@ PREFIX = "lease/"
 OPENED = "opened"
 REPORT_SENT = "report_sent"
 REPORT_PAID = "report_paid"
+REPORT_REFUSED = "report_refused"
 DETAIL = "detail"
+MAX_REFUSALS = 32
+"""Refused reports of one lease that are written down; a peer that goes on must not fill the disk."""
 _FACT_DECODER = msgspec.msgpack.Decoder(Fact)
 
 
@@ -47,6 +50,13 @@ class PaidReport(msgspec.Struct, frozen=True, kw_only=True):
     row: bytes
 
 
+class RefusedReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A report and the requester's signed refusal of it."""
+
+    report: bytes
+    refusal: bytes
+
+
 def lease_id_of(requester: bytes, provider: bytes, bid_id: bytes) -> bytes:
     """The lease that an award becomes. Derived, so that a repeated award meets the same lease, never a second one."""
     return digest(b"computefabric/lease/1\0", requester, provider, bid_id)[:16]
@@ -64,6 +74,7 @@ class LeaseBoard:
         pending: provider only: a report that was signed but not answered yet. It must be sent again as it is:
             signing another with the same number would be equivocation.
         newest_paid: the newest report and its voucher; older ones are in the journal.
+        refusals: signed refusals that were written down, by report and reason.
         detail: the provider's own sentence about why the job ended, if it gave one.
     """
 
@@ -90,6 +101,7 @@ class LeaseBoard:
         self.chain = ReportChain()
         self.pending: Verified[UsageReport] | None = None
         self.newest_paid: PaidReport | None = None
+        self.refusals: dict[tuple[bytes, str], Verified[ReceiptRefusal]] = {}
         self.detail = ""
         self.on_change: Callable[[LeaseBoard], None] = lambda _board: None
 
@@ -137,6 +149,17 @@ class LeaseBoard:
             for entry in await self._journal.append([self._entry(REPORT_SENT, now, report.raw)]):
                 self._apply(entry)
 
+    async def remember_refusal(
+        self, report: Verified[UsageReport], refusal: Verified[ReceiptRefusal], now: int
+    ) -> None:
+        """Journal a refused report with its refusal: once for each reason, and :data:`MAX_REFUSALS` in all."""
+        async with self._lock:
+            if (report.id, refusal.record.reason) in self.refusals or len(self.refusals) >= MAX_REFUSALS:
+                return
+            body = msgspec.msgpack.encode(RefusedReport(report=report.raw, refusal=refusal.raw))
+            for entry in await self._journal.append([self._entry(REPORT_REFUSED, now, body)]):
+                self._apply(entry)
+
     async def note(self, kind: str, body: bytes, now: int) -> None:
         """Add something worth showing that is not a fact of the table (outputs arrived, image pulled …)."""
         async with self._lock:
@@ -161,6 +184,9 @@ class LeaseBoard:
             self.pending = verify(entry.body, UsageReport)
         elif entry.kind == REPORT_PAID:
             self._apply_paid(msgspec.msgpack.decode(entry.body, type=PaidReport), entry.at_ms)
+        elif entry.kind == REPORT_REFUSED:
+            refusal = verify(msgspec.msgpack.decode(entry.body, type=RefusedReport).refusal, ReceiptRefusal)
+            self.refusals[refusal.record.report, refusal.record.reason] = refusal
         elif entry.kind == DETAIL:
             self.detail = entry.body.decode("utf-8", "replace")
         elif (fact := decode_fact(entry)) is not None:
@@ -170,7 +196,8 @@ class LeaseBoard:
 
     def _apply_paid(self, paid: PaidReport, at: int) -> None:
         report = verify(paid.report, UsageReport)
-        self.chain = extend(self.chain, report, at)
+        lane = decode_voucher(paid.row).cumulative if paid.row else 0
+        self.chain = extend(self.chain, report, at, lane=lane)
         self.newest_paid = paid
         if self.pending is not None and self.pending.id == report.id:
             self.pending = None

@@ -14,7 +14,9 @@ from contextlib import asynccontextmanager
 import msgspec
 import trio
 
+from ledger.payee import Wallet
 from ledger.ports import Journal, LaneKey
+from ledger.statement import with_grants
 from ledger.voucher import Domain, check_lane_proof
 from market import codec, inventory
 from market.duties import Role
@@ -64,6 +66,7 @@ class ProviderDesk:
         machines: list[Machine],
         *,
         signer: Signer,
+        wallet: Wallet,
         network: Network,
         journal: Journal,
         clock: Clock,
@@ -73,6 +76,7 @@ class ProviderDesk:
         self.machines = {machine.description.name: machine for machine in machines}
         self.boards: dict[bytes, LeaseBoard] = {}
         self._signer = signer
+        self._wallet = wallet
         self._network = network
         self._journal = journal
         self._clock = clock
@@ -228,22 +232,23 @@ class ProviderDesk:
 
     async def _grant(self, award: Verified[Award], asked: AwardRequest, lease_id: bytes) -> LeaseBoard:
         machine = self.machines[award.record.machine]
-        reserved = inventory.reserve(machine.inventory, lease_id, award.record.slots)
+        now = self._clock.now_ms()
+        # Not below the clock: a number that a lost journal has used already must not be used for another lease.
+        reserved = inventory.reserve(machine.inventory, lease_id, award.record.slots, at_least=now)
         if reserved is None:
             raise BrokenInvariant("capacity vanished between judging and granting an award")
         machine.inventory = reserved.inventory
-        now = self._clock.now_ms()
         machine.note_grant(award.record.bid_id, now)
-        lease = self._signer.sign(
-            Lease(
-                provider=self._signer.key,
-                lease_id=lease_id,
-                award=award.raw,
-                slots=reserved.slots,
-                fencing=reserved.fencing,
-                granted_at=now,
-            )
+        terms = Lease(
+            provider=self._signer.key,
+            lease_id=lease_id,
+            award=award.raw,
+            slots=reserved.slots,
+            fencing=reserved.fencing,
+            granted_at=now,
         )
+        domain = Domain(chain_id=award.record.chain_id, escrow=award.record.escrow)
+        lease = self._signer.sign(with_grants(terms, award.record.machine, domain, self._wallet.sign))
         opened = Opened(role=Role.PROVIDER, lease=lease.raw, spec=asked.spec, salt=asked.salt)
         try:
             board = await open_board(self._journal, opened, now=now)

@@ -1,7 +1,7 @@
 """What a provider does for a lease, stage by stage. Every duty may be cut off and repeated at any point.
 
-The order of acts is the safety of the money: a voucher is on disk before its payment is believed, a report is on
-disk before it is sent, and the job is frozen before more is given away than the lease's printed exposure.
+The job is frozen before more is given away than the lease's printed exposure. How it is paid for, tick by tick, is
+``report_sender``'s part.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import msgspec
 import trio
 
 from ledger.payee import Payee
-from market import codec
 from market.duties import Duty
-from market.errors import InvalidRequest, PeerFault
+from market.errors import InvalidRequest
 from market.lease import (
     ContainerExited,
     ContainerPaused,
@@ -25,15 +24,13 @@ from market.lease import (
     SettlementConfirmed,
     Stage,
 )
-from market.records import ExitReason, UsageReport
-from market.signing import Signer, Verified
-from market.usage import write_report
-from node import wire
+from market.records import ExitReason
 from node.lane_share import describe_share, share_of
-from node.lease_board import DETAIL, LeaseBoard, PaidReport, payment_fact
+from node.lease_board import DETAIL, LeaseBoard
 from node.lease_files import LeaseFiles
-from node.ports import Clock, Network, PeerUnreachable
+from node.ports import Clock
 from node.provider import ProviderDesk
+from node.report_sender import ReportSender
 from runtime.ports import ContainerEngine, ContainerLost, ContainerSpec, ContainerState, ImageFailure, exit_reason
 
 log = logging.getLogger(__name__)
@@ -48,6 +45,7 @@ class ProviderDuties:
     """Carries out provider duties against the engine, the payee's books and the requester.
 
     Args:
+        reports: asks the requester for what is owed.
         node_id: label on containers, so that two nodes on one engine never touch each other's.
         poll_s: how often the chain is asked while waiting for it.
         settle_patience_s: how long the requester is given to close the lane before we redeem by ourselves.
@@ -57,8 +55,7 @@ class ProviderDuties:
         self,
         desk: ProviderDesk,
         *,
-        signer: Signer,
-        network: Network,
+        reports: ReportSender,
         engine: ContainerEngine,
         payee: Payee,
         files: LeaseFiles,
@@ -68,8 +65,7 @@ class ProviderDuties:
         settle_patience_s: float,
     ) -> None:
         self._desk = desk
-        self._signer = signer
-        self._network = network
+        self._reports = reports
         self._engine = engine
         self._payee = payee
         self._files = files
@@ -206,7 +202,7 @@ class ProviderDuties:
         """Report at once, so that the requester's stopwatch starts with ours, and then at every tick."""
         tick_s = board.state.terms.tick_ms / 1000
         while True:
-            if await self._send_report(board, final=False):
+            if await self._reports.send(board, final=False):
                 await self._thaw(board, frost)
                 await trio.sleep(tick_s)
             else:
@@ -245,7 +241,7 @@ class ProviderDuties:
         while board.state.stage is Stage.ENDING:
             # A report that was signed but not answered goes first: its number must not be used twice.
             final = board.pending is None or board.pending.record.final
-            if not await self._send_report(board, final=final):
+            if not await self._reports.send(board, final=final):
                 await trio.sleep(_RETRY_S)
 
     async def _collect(self, board: LeaseBoard) -> None:
@@ -279,53 +275,3 @@ class ProviderDuties:
         await self._payee.release(board.lease_id)
         self._files.drop(board.lease_id)
         self._desk.free_slots_of(board)
-
-    async def _send_report(self, board: LeaseBoard, *, final: bool) -> bool:
-        """Send the pending report, or write one first. True when it was paid."""
-        report = board.pending or await self._write(board, final=final)
-        request = codec.pack({"report": report.raw})
-        # A request that is lost on the way must leave time for another one within the grace.
-        timeout = min(wire.REQUEST_TIMEOUT_S, board.state.terms.grace_ms / 2000)
-        try:
-            answer = await self._network.request(board.requester, wire.PROTOCOL_REPORT, request, timeout=timeout)
-            row = self._read_answer(answer)
-            if row is None:
-                return False
-            if report.record.amount:
-                await self._payee.accept(board.lease_id, report.record.amount, row)
-            else:
-                row = b""  # nothing was owed, so whatever came with the answer is not a voucher
-        except (PeerUnreachable, PeerFault) as error:
-            log.info("lease %s: report %d not paid: %s", board.lease_id.hex()[:8], report.record.sequence, error)
-            if isinstance(error, PeerFault):
-                self._network.penalise(board.requester, error.code)
-            return False
-        fact = payment_fact(report.record, self._clock.now_ms())
-        return await board.record(fact, paid=PaidReport(report=report.raw, row=row))
-
-    async def _write(self, board: LeaseBoard, *, final: bool) -> Verified[UsageReport]:
-        usage = await self._engine.usage(board.lease_id.hex())
-        now = self._clock.now_ms()
-        report = self._signer.sign(
-            write_report(
-                board.state,
-                provider=self._signer.key,
-                lease_id=board.lease_id,
-                chain=board.chain,
-                now=now,
-                cpu_ms=usage.cpu_ms,
-                memory_peak_mib=usage.memory_peak_mib,
-                final=final,
-                detail=board.detail,
-            )
-        )
-        await board.remember_report(report, now)
-        return report
-
-    def _read_answer(self, answer: bytes) -> bytes | None:
-        """The encoded voucher, empty when nothing was owed; None when the requester did not pay (yet)."""
-        reply = codec.unpack(answer)
-        voucher = reply.get("voucher") if isinstance(reply, dict) else None
-        if isinstance(voucher, bytes):
-            return voucher
-        return None

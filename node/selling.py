@@ -14,6 +14,7 @@ from node.provider import ProviderDesk
 from node.provider_duties import ProviderDuties
 from node.provider_streams import ProviderStreams
 from node.quotes import QuoteDesk
+from node.report_sender import ReportSender
 from node.trading_world import TradingSettings, World
 from runtime.ports import ContainerEngine
 from runtime.supervisor import tidy_up
@@ -42,19 +43,10 @@ async def open_selling(
     await payee.load()
     poster = OfferPoster(machines, world.network, intake, world.clock, signer=world.signer)
     files = LeaseFiles(world.folder / "leases")
-    desk = ProviderDesk(
-        machines,
-        signer=world.signer,
-        network=world.network,
-        journal=world.journal,
-        clock=world.clock,
-        rng=world.rng,
-        inventory_changed=poster.changed,
-    )
+    desk = _open_desk(world, machines, poster)
     duties = ProviderDuties(
         desk,
-        signer=world.signer,
-        network=world.network,
+        reports=_open_reports(world, engine, payee),
         engine=engine,
         payee=payee,
         files=files,
@@ -70,6 +62,30 @@ async def open_selling(
     await tidy_up(engine, await desk.restore())
     guard = LaneGuard(desk, payee, world.clock)
     return Selling(desk=desk, duties=duties, poster=poster, guard=guard, payee=payee, machines=machines)
+
+
+def _open_desk(world: World, machines: list[Machine], poster: OfferPoster) -> ProviderDesk:
+    return ProviderDesk(
+        machines,
+        signer=world.signer,
+        wallet=world.wallet,
+        network=world.network,
+        journal=world.journal,
+        clock=world.clock,
+        rng=world.rng,
+        inventory_changed=poster.changed,
+    )
+
+
+def _open_reports(world: World, engine: ContainerEngine, payee: Payee) -> ReportSender:
+    return ReportSender(
+        signer=world.signer,
+        wallet=world.wallet,
+        network=world.network,
+        engine=engine,
+        payee=payee,
+        clock=world.clock,
+    )
 
 
 def _register_streams(

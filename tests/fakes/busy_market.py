@@ -175,6 +175,7 @@ async def a_trader(network: Network, seed: bytes, clock: Clock, luck: random.Ran
     desk = ProviderDesk(
         machines,
         signer=signer,
+        wallet=wallet,
         network=network,
         journal=MemoryJournal(),
         clock=clock,

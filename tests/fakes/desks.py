@@ -11,6 +11,8 @@ from typing import Any
 import trio
 from msgspec.structs import replace
 
+from ledger.statement import with_grants
+from ledger.voucher import Domain
 from market import codec
 from market.duties import Duty, Role
 from market.records import Award, JobSpec, Lease, PaymentTerms
@@ -21,7 +23,7 @@ from node.ports import PeerInfo, PeerUnreachable, Verdict
 from node.provider import AwardRequest, ProviderDesk
 from tests.fakes.memory_journal import MemoryJournal
 from tests.fakes.memory_stream import MemoryStream, stream_pair
-from tests.fakes.samples import BUYER, NOW, SALT, SELLER, SETTLEMENT, SPEC, TERMS, an_award
+from tests.fakes.samples import BUYER, NOW, PAYEE_KEY, SALT, SELLER, SETTLEMENT, SPEC, TERMS, an_award
 
 
 class SetClock:
@@ -169,6 +171,7 @@ async def a_seller(journal: MemoryJournal | None = None, **changes: Any) -> Asyn
     desk = ProviderDesk(
         [machine],
         signer=SELLER,
+        wallet=PAYEE_KEY,
         network=network,
         journal=journal,
         clock=clock,
@@ -196,19 +199,22 @@ async def a_board(
     terms: PaymentTerms = TERMS,
     job_id: str = "",
     now: int = NOW,
+    granted: bool = True,
     **changes: Any,
 ) -> LeaseBoard:
-    """The board of a lease between BUYER and SELLER, fresh from its grant."""
+    """The board of a lease between BUYER and SELLER, fresh from its grant; not ``granted`` as older nodes made it."""
     award = BUYER.sign(an_award(terms=terms, max_duration_ms=spec.max_duration_ms, **changes))
-    lease = SELLER.sign(
-        Lease(
-            provider=SELLER.key,
-            lease_id=lease_id_of(BUYER.key, SELLER.key, award.record.bid_id),
-            award=award.raw,
-            slots=tuple(range(award.record.slots)),
-            fencing=1,
-            granted_at=now,
-        )
+    terms_of_lease = Lease(
+        provider=SELLER.key,
+        lease_id=lease_id_of(BUYER.key, SELLER.key, award.record.bid_id),
+        award=award.raw,
+        slots=tuple(range(award.record.slots)),
+        fencing=1,
+        granted_at=now,
     )
+    if granted:
+        domain = Domain(chain_id=award.record.chain_id, escrow=award.record.escrow)
+        terms_of_lease = with_grants(terms_of_lease, award.record.machine, domain, PAYEE_KEY.sign)
+    lease = SELLER.sign(terms_of_lease)
     opened = Opened(role=role, lease=lease.raw, spec=codec.pack_record(spec), salt=SALT, job_id=job_id)
     return await open_board(journal, opened, now=now)

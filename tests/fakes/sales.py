@@ -9,6 +9,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from ledger.statement import with_grants
+from ledger.voucher import Domain
 from market import codec
 from market.quoting import QUOTE_TTL_MS
 from market.records import Award, Bid, JobSpec, Offer
@@ -24,6 +26,7 @@ from tests.fakes.samples import (
     BUYER,
     CHAIN_ID,
     ESCROW,
+    PAYEE_KEY,
     PAYER,
     SALT,
     SESSION,
@@ -55,6 +58,7 @@ class Sale:
 
     Attributes:
         quotes: by a seller's key, what it quotes; the others quote nothing.
+        in_vain: whose quotes are not worth asking for.
         told: the events shown to the job's owner.
         awards: what the sellers were sent, in order.
         cancelled: sellers that were told to drop a lease, and which.
@@ -69,6 +73,7 @@ class Sale:
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.replies: dict[bytes, Reply] = {}
         self.quotes: dict[bytes, int] = {}
+        self.in_vain: set[bytes] = set()
         self.awards: list[Verified[Award]] = []
         self.cancelled: list[tuple[bytes, bytes]] = []
         self.network.answer = self._answer
@@ -80,6 +85,7 @@ class Sale:
             rng=random.Random(1),
             purse=PURSE,
             prove_lane=proof,
+            quotes_in_vain=lambda provider: provider in self.in_vain,
         )
 
     def _answer(self, peer: bytes, protocol: str, request: bytes) -> bytes:
@@ -161,7 +167,10 @@ def a_rival_bid(number: int, **changes: Any) -> Verified[Bid]:
 def grant(seller: Signer, award: Verified[Award], /, **changes: Any) -> dict[str, Any]:
     """What an honest seller answers that has slots."""
     lease_id = lease_id_of(award.signer, seller.key, award.record.bid_id)
-    return {"lease": seller.sign(replace(a_lease(award, lease_id=lease_id), **changes)).raw}
+    lease = replace(a_lease(award, lease_id=lease_id), **changes)
+    if "grants" not in changes:
+        lease = with_grants(lease, award.record.machine, Domain(CHAIN_ID, ESCROW), PAYEE_KEY.sign)
+    return {"lease": seller.sign(lease).raw}
 
 
 def refuse(seller: Signer, award: Verified[Award], /, **changes: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from market.records import (
     Offer,
     PaymentTerms,
     Quote,
+    ReceiptRefusal,
     Refusal,
     RefusalReason,
     Requirements,
@@ -32,7 +33,8 @@ from node.lane_subjects import award_subject, close_subject
 NOW = 1_800_000_000_000
 CHAIN_ID = 31337
 ESCROW = b"e" * 20
-PAYEE = b"p" * 20
+PAYEE_KEY = SessionKey(b"p" * 32)
+PAYEE = PAYEE_KEY.address
 PAYER = b"w" * 20
 SESSION_KEY = SessionKey(b"s" * 32)
 SESSION = SESSION_KEY.address
@@ -220,6 +222,20 @@ def a_report(**changes: Any) -> UsageReport:
     return replace(plain, **changes)
 
 
+def a_receipt_refusal(**changes: Any) -> ReceiptRefusal:
+    plain = ReceiptRefusal(
+        requester=BUYER.key,
+        lease_id=b"l" * 16,
+        sequence=1,
+        report=bytes(32),
+        reason="over_metered",
+        expected="at most 0 ms by now",
+        found="1 ms",
+        refused_at=NOW,
+    )
+    return replace(plain, **changes)
+
+
 def an_input(**changes: Any) -> InputFile:
     return replace(InputFile(target="/work/in", size=10, sha256=bytes(32)), **changes)
 
@@ -230,6 +246,7 @@ ALL_RECORDS = (
     (BUYER, an_award()),
     (SELLER, a_lease()),
     (SELLER, a_refusal()),
+    (BUYER, a_receipt_refusal()),
     (SELLER, a_report()),
 )
 """One of each kind of signed record, with its author."""

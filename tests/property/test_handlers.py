@@ -33,9 +33,9 @@ from node.lane_keeper import LaneKeeper
 from node.lease_files import LeaseFiles
 from node.offer_intake import OfferIntake
 from node.ports import PeerInfo, PeerUnreachable, Verdict
-from node.provider_duties import ProviderDuties
 from node.provider_streams import ProviderStreams
 from node.report_desk import ReportDesk
+from node.report_sender import ReportSender
 from node.requester_files import RequesterFiles
 from node.retry_pause import RetryPause
 from tests.fakes.desks import RecordingNetwork, SetClock, a_board, a_seller, award_request
@@ -49,6 +49,7 @@ from tests.fakes.samples import (
     ESCROW,
     NOW,
     PAYEE,
+    PAYEE_KEY,
     PAYER,
     SALT,
     SELLER,
@@ -125,7 +126,7 @@ def test_reports(requests: list[Any], spoiled: list[tuple[str, Any]]):
         await board.record(LaneFunded(at=NOW, amount=1))
         chain = MemoryChain(SimulatedClock())
         payer = Payer(chain.view(PAYER), journal, SessionKey(b"k" * 32), clock.now_ms)
-        ReportDesk({board.lease_id: board}, payer=payer, network=network, clock=clock).register()
+        ReportDesk({board.lease_id: board}, signer=BUYER, payer=payer, network=network, clock=clock).register()
         ask = network.handlers[wire.PROTOCOL_REPORT]
         for value in requests:
             await tolerate(ask(SELLER.key, codec.pack(value)))
@@ -246,7 +247,7 @@ async def _deaf(_kind: str, _detail: dict[str, Any]) -> None:
 
 
 @SOME
-@given(st.lists(keyed("voucher", "refused"), max_size=15), st.lists(st.binary(max_size=20), max_size=5))
+@given(st.lists(keyed("voucher", "refused", "refusal"), max_size=15), st.lists(st.binary(max_size=20), max_size=5))
 def test_answers_to_a_report(answers: list[Any], raw: list[bytes]):
     async def scenario() -> None:
         clock, chain = SimulatedClock(), MemoryChain(SimulatedClock())
@@ -254,22 +255,18 @@ def test_answers_to_a_report(answers: list[Any], raw: list[bytes]):
             board = await a_board(seller.journal)
             for fact in (LaneFunded(at=NOW, amount=1), ContainerStarted(at=NOW, started_at=NOW)):
                 await board.record(fact)
-            duties = ProviderDuties(
-                seller.desk,
+            reports = ReportSender(
                 signer=SELLER,
+                wallet=PAYEE_KEY,
                 network=seller.network,
                 engine=MemoryEngine(MemoryDocker(clock.now_ms), "node"),
-                payee=Payee(chain.view(PAYEE), seller.journal, SessionKey(b"p" * 32), clock.now_ms),
-                files=LeaseFiles(Path("/nowhere")),
+                payee=Payee(chain.view(PAYEE), seller.journal, PAYEE_KEY, clock.now_ms),
                 clock=clock,
-                node_id="node",
-                poll_s=1,
-                settle_patience_s=1,
             )
             await trio.sleep(1)
             for answer in [codec.pack(value) for value in answers] + raw:
                 seller.network.answer = lambda *_asked, answer=answer: answer
-                assert not await duties._send_report(board, final=False)
+                assert not await reports.send(board, final=False)
             assert board.state.paid == 0
 
     listen(scenario)

@@ -62,7 +62,7 @@ class Trade:
         return SELLER.sign(record)
 
     def judge(self, report: Any) -> ReportRefusal | None:
-        return judge_report(
+        refused = judge_report(
             report,
             self.requester.chain,
             self.requester.state,
@@ -70,6 +70,7 @@ class Trade:
             funded_at=self.funded_at,
             now=self.now + self.requester.skew,
         )
+        return refused and refused.reason
 
     def deliver(self, report: Any) -> int:
         """Ask again until it is paid, as the provider does; returns how long that took."""

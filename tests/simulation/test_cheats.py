@@ -17,12 +17,13 @@ from msgspec.structs import replace
 from ledger.ports import LaneOnChain
 from market import money
 from market.lease import OVER, LeaseState
-from market.usage import CLOCK_TOLERANCE_MS, ReportRefusal, write_report
-from node import provider_duties
+from market.records import UsageReport
+from market.usage import CLOCK_TOLERANCE_MS, Refused, ReportRefusal, write_report
+from node import report_sender
 from node.job_journal import history, state_of
 from node.lease_board import PREFIX, load_board
 from node.provider_duties import ProviderDuties
-from node.report_desk import ReportDesk, _refused
+from node.report_desk import ReportDesk
 from node.requester_duties import RequesterDuties
 from tests.simulation.marketplace import TERMS, JobScript, Marketplace, Participant, request, simulate
 
@@ -138,6 +139,12 @@ def test_the_printed_exposure_is_what_the_terms_say():
     assert LEASE.exposure == money.amount_due(PRICE, TERMS.tick_ms + TERMS.grace_ms)
 
 
+def claiming(honest: UsageReport, gpu_ms: int) -> UsageReport:
+    """A report that is in order in itself and for more time than it should be for."""
+    amount = money.amount_due(PRICE, gpu_ms)
+    return replace(honest, gpu_ms=gpu_ms, amount=amount, lane_after=honest.lane_after + amount - honest.amount)
+
+
 # --- a provider that cheats -----------------------------------------------------------------------------------------
 
 
@@ -146,9 +153,9 @@ def test_a_meter_that_runs_too_fast_is_not_paid(monkeypatch: pytest.MonkeyPatch,
     def fast(state: LeaseState, **given: Any) -> Any:
         honest = write_report(state, **given)
         gpu_ms = min(honest.gpu_ms * factor, MAX_MS)
-        return replace(honest, gpu_ms=gpu_ms, amount=money.amount_due(PRICE, gpu_ms))
+        return claiming(honest, gpu_ms)
 
-    monkeypatch.setattr(provider_duties, "write_report", fast)
+    monkeypatch.setattr(report_sender, "write_report", fast)
     seen = play(job=JobScript(duration_ms=LONG))
     check_books(seen)
     assert seen.state == "failed"
@@ -173,15 +180,15 @@ def test_a_provider_that_bills_what_never_started_is_not_paid(monkeypatch: pytes
     async def bill(duties: ProviderDuties, board: Any) -> None:
         while True:
             await trio.sleep(5)
-            await duties._send_report(board, final=False)
+            await duties._reports.send(board, final=False)
 
     def invented(state: LeaseState, *, now: int, **given: Any) -> Any:
         honest = write_report(state, now=now, **given)
         gpu_ms = max(0, now - state.since)
-        return replace(honest, gpu_ms=gpu_ms, amount=money.amount_due(PRICE, gpu_ms))
+        return claiming(honest, gpu_ms)
 
     monkeypatch.setattr(ProviderDuties, "_start_container", bill)
-    monkeypatch.setattr(provider_duties, "write_report", invented)
+    monkeypatch.setattr(report_sender, "write_report", invented)
     seen = play()
     check_books(seen)
     assert (seen.state, seen.spent) == ("failed", 0)
@@ -263,9 +270,9 @@ def test_a_provider_that_comes_back_too_late_ends_its_lease_all_the_same():
 
 
 def test_a_requester_that_never_signs_gets_the_exposure_and_no_more(monkeypatch: pytest.MonkeyPatch):
-    async def refuse(_desk: ReportDesk, _board: Any, _report: Any) -> bytes:
+    async def refuse(_desk: ReportDesk, _board: Any, _report: Any) -> Refused:
         await trio.lowlevel.checkpoint()
-        return _refused(ReportRefusal.OVER_METERED)
+        return Refused(ReportRefusal.OVER_METERED)
 
     monkeypatch.setattr(ReportDesk, "_judge", refuse)
     seen = play(job=JobScript(duration_ms=LONG))
@@ -278,9 +285,9 @@ def test_a_requester_that_never_signs_gets_the_exposure_and_no_more(monkeypatch:
 def test_a_requester_that_stops_signing_gets_the_exposure_and_no_more(monkeypatch: pytest.MonkeyPatch):
     honest = ReportDesk._judge
 
-    async def tire(desk: ReportDesk, board: Any, report: Any) -> bytes:
+    async def tire(desk: ReportDesk, board: Any, report: Any) -> bytes | Refused:
         if board.chain.sequence >= 5:
-            return _refused(ReportRefusal.OVER_METERED)
+            return Refused(ReportRefusal.OVER_METERED)
         return await honest(desk, board, report)
 
     monkeypatch.setattr(ReportDesk, "_judge", tire)

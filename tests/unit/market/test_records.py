@@ -18,6 +18,7 @@ from market.records import (
     Offer,
     PaymentTerms,
     Quote,
+    ReceiptRefusal,
     Refusal,
     Requirements,
     Settlement,
@@ -30,6 +31,7 @@ from tests.fakes.samples import (
     a_bid,
     a_lease,
     a_quote,
+    a_receipt_refusal,
     a_refusal,
     a_report,
     an_award,
@@ -47,6 +49,7 @@ SAMPLES: dict[type[Struct], Struct] = {
         a_lease(),
         a_refusal(),
         a_report(),
+        a_receipt_refusal(),
         an_input(),
         Requirements(),
         SETTLEMENT,
@@ -115,6 +118,11 @@ NUMBERS: list[tuple[type[Struct], str, int, int]] = [
     (UsageReport, "memory_peak_mib", 0, 2**31),
     (UsageReport, "amount", 0, 2**63 - 1),
     (UsageReport, "exit_code", -1, 255),
+    (UsageReport, "price", 0, 10**15),
+    (UsageReport, "lane_before", 0, 2**63 - 1),
+    (UsageReport, "lane_after", 0, 2**63 - 1),
+    (ReceiptRefusal, "sequence", 1, 2**53),
+    (ReceiptRefusal, "refused_at", 0, YEAR_9999),
 ]
 EXACT_BYTES: list[tuple[type[Struct], str, int]] = [
     (Settlement, "escrow", 20),
@@ -145,6 +153,9 @@ EXACT_BYTES: list[tuple[type[Struct], str, int]] = [
     (UsageReport, "provider", 32),
     (UsageReport, "lease_id", 16),
     (UsageReport, "previous", 32),
+    (ReceiptRefusal, "requester", 32),
+    (ReceiptRefusal, "lease_id", 16),
+    (ReceiptRefusal, "report", 32),
     (Award, "lane_proof", 64),
 ]
 LONGEST: list[tuple[type[Struct], str, int, object]] = [
@@ -178,6 +189,11 @@ LONGEST: list[tuple[type[Struct], str, int, object]] = [
     (Lease, "slots", 4096, [0]),
     (Refusal, "detail", 512, "x"),
     (UsageReport, "exit_reason", 64, "x"),
+    (UsageReport, "account_signature", 64, b"x"),
+    (Lease, "grants", 4096, [bytes(64)]),
+    (ReceiptRefusal, "reason", 64, "x"),
+    (ReceiptRefusal, "expected", 512, "x"),
+    (ReceiptRefusal, "found", 512, "x"),
 ]
 ITEMS: list[tuple[type[Struct], str, int]] = [
     (Offer, "runtimes", 64),

@@ -60,7 +60,8 @@ def signed(chain: ReportChain, gpu_ms: int, **changes: Any) -> Verified[UsageRep
 
 
 def judge(report: Verified[UsageReport], chain: ReportChain, now: int, state: LeaseState | None = None) -> object:
-    return judge_report(report, chain, state or a_state(), lease_id=LEASE, funded_at=FUNDED, now=now)
+    refused = judge_report(report, chain, state or a_state(), lease_id=LEASE, funded_at=FUNDED, now=now)
+    return refused and refused.reason
 
 
 FIRST = signed(ReportChain(), 0)

@@ -14,7 +14,7 @@ from node import wire
 from node.lease_board import lease_id_of
 from node.ports import AnswerLost, PeerUnreachable
 from tests.fakes.sales import SELLERS, Reply, Sale, a_sale, grant, refuse
-from tests.fakes.samples import BUYER, SPEC
+from tests.fakes.samples import BUYER, SESSION_KEY, SPEC
 from tests.fakes.samples import an_offer as plain_offer
 
 MALLORY = SELLERS[11]
@@ -29,6 +29,10 @@ LIES: dict[str, Reply] = {
     "a lease for another award": lambda s, a: grant(s, a, award=BUYER.sign(replace(a.record, price=10**6)).raw),
     "a lease under a chosen id": lambda s, a: grant(s, a, lease_id=b"x" * 16),
     "a lease with more slots": lambda s, a: grant(s, a, slots=(0, 1)),
+    "a lease of a node that grants nothing on the chain": lambda s, a: grant(s, a, grants=()),
+    "a lease with grants of nobody": lambda s, a: grant(s, a, grants=(bytes(64),)),
+    "a lease with grants of another account": lambda s, a: grant(s, a, grants=(SESSION_KEY.sign(b"g" * 32),)),
+    "a lease with a grant too many": lambda s, a: grant(s, a, grants=(bytes(64), bytes(64))),
     "a refusal signed by another": lambda s, a: refuse(MALLORY, a, provider=MALLORY.key),
     "a refusal of another bid": lambda s, a: refuse(s, a, bid_id=b"x" * 16),
 }
@@ -43,6 +47,13 @@ async def test_a_lie_costs_trust_and_the_sale(autojump_clock: MockClock, lie: st
     assert outcome.lease.signer == SELLERS[1].key
     assert [peer for peer, _ in sale.network.penalties] == [SELLERS[0].key]
     assert sale.cancelled == []
+
+
+async def test_a_provider_without_grants_is_refused_by_a_word_of_its_own(autojump_clock: MockClock):
+    async with a_sale(1) as sale:
+        sale.replies[SELLERS[0].key] = lambda s, a: grant(s, a, grants=())
+        assert (await sale.buy()).lease is None
+    assert sale.network.penalties == [(SELLERS[0].key, "no_grant")]
 
 
 async def test_one_slot_named_twice_is_not_two_slots(autojump_clock: MockClock):

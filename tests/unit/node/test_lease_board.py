@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from ledger.ports import JournalEntry, NewEntry
+from ledger.voucher import encode_voucher, sign_voucher
 from market import codec
 from market.duties import Role
 from market.errors import BrokenInvariant, PeerFault, Unavailable
@@ -18,6 +19,8 @@ from market.lease import CancelRequested, ContainerStarted, DeadlinePassed, Lane
 from market.signing import Signer
 from market.usage import write_report
 from node.lease_board import (
+    MAX_REFUSALS,
+    REPORT_REFUSED,
     LeaseBoard,
     Opened,
     PaidReport,
@@ -29,10 +32,10 @@ from node.lease_board import (
 )
 from tests.fakes.desks import a_board
 from tests.fakes.memory_journal import MemoryJournal
-from tests.fakes.samples import BUYER, NOW, SALT, SELLER, a_signer
+from tests.fakes.samples import BUYER, NOW, SALT, SELLER, SESSION_KEY, a_receipt_refusal, a_signer
 
 
-def next_report(board: LeaseBoard, now: int, *, signer: Signer = SELLER, final: bool = False) -> object:
+def next_report(board: LeaseBoard, now: int, *, signer: Signer = SELLER, final: bool = False) -> Any:
     return signer.sign(
         write_report(board.state, provider=signer.key, lease_id=board.lease_id, chain=board.chain, now=now, final=final)
     )
@@ -47,7 +50,19 @@ async def running(journal: MemoryJournal) -> LeaseBoard:
 
 async def same_after_restart(journal: MemoryJournal, board: LeaseBoard) -> LeaseBoard:
     again = await load_board(journal.crash(), board.stream)
-    for name in ("state", "chain", "pending", "newest_paid", "funded_at", "role", "lease", "award", "spec", "job_id"):
+    for name in (
+        "state",
+        "chain",
+        "pending",
+        "newest_paid",
+        "refusals",
+        "funded_at",
+        "role",
+        "lease",
+        "award",
+        "spec",
+        "job_id",
+    ):
         assert getattr(again, name) == getattr(board, name), name
     return again
 
@@ -130,12 +145,35 @@ async def test_a_paid_report_extends_the_chain_and_is_pending_no_more():
     board = await running(journal)
     report = next_report(board, NOW + 1_000)
     await board.remember_report(report, NOW + 1_000)
+    row = encode_voucher(sign_voucher(SESSION_KEY, board.domain, board.lane, 500))
     fact = payment_fact(report.record, NOW + 1_200)
-    assert await board.record(fact, paid=PaidReport(report=report.raw, row=b"v"))
+    assert await board.record(fact, paid=PaidReport(report=report.raw, row=row))
     assert board.pending is None
     assert (board.chain.sequence, board.chain.head, board.chain.first_seen_at) == (1, report.id, NOW + 1_200)
-    assert board.state.paid == report.record.amount
+    assert (board.state.paid, board.chain.lane) == (report.record.amount, 500)
     await same_after_restart(journal, board)
+
+
+async def test_a_refused_report_is_kept_with_its_refusal_once_for_each_reason():
+    journal = MemoryJournal()
+    board = await running(journal)
+    report = next_report(board, NOW + 1_000)
+    for reason in ("over_metered", "over_metered", "wrong_price"):
+        record = a_receipt_refusal(lease_id=board.lease_id, report=report.id, reason=reason)
+        await board.remember_refusal(report, BUYER.sign(record), NOW)
+    assert sorted(board.refusals) == [(report.id, "over_metered"), (report.id, "wrong_price")]
+    assert [entry.kind for entry in await journal.read(board.stream)].count(REPORT_REFUSED) == 2
+    await same_after_restart(journal, board)
+
+
+async def test_a_peer_that_goes_on_sending_what_is_refused_does_not_fill_the_disk():
+    journal = MemoryJournal()
+    board = await running(journal)
+    for number in range(2 * MAX_REFUSALS):
+        report = next_report(board, NOW + number)
+        record = a_receipt_refusal(lease_id=board.lease_id, report=report.id)
+        await board.remember_refusal(report, BUYER.sign(record), NOW)
+    assert [entry.kind for entry in await journal.read(board.stream)].count(REPORT_REFUSED) == MAX_REFUSALS
 
 
 async def test_a_payment_without_its_report_is_never_written():

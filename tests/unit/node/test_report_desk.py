@@ -10,20 +10,21 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from ledger.payer import Payer
-from ledger.voucher import SessionKey, check_voucher, decode_voucher
+from ledger.statement import with_account_signature
+from ledger.voucher import Domain, SessionKey, check_voucher, decode_voucher
 from market import codec, money
 from market.duties import Role
 from market.errors import PeerFault, Unavailable
 from market.lease import CancelRequested, DeadlinePassed, LaneFunded, SettlementConfirmed, Stage
-from market.records import ExitReason, UsageReport
-from market.signing import Verified
+from market.records import ExitReason, ReceiptRefusal, UsageReport
+from market.signing import Verified, verify
 from node import wire
-from node.lease_board import LeaseBoard
+from node.lease_board import LeaseBoard, load_board
 from node.report_desk import ReportDesk
 from tests.fakes.desks import RecordingNetwork, a_board
 from tests.fakes.memory_chain import MemoryChain
 from tests.fakes.memory_journal import MemoryJournal
-from tests.fakes.samples import BUYER, PAYEE, SELLER, a_report, a_signer
+from tests.fakes.samples import BUYER, PAYEE, PAYEE_KEY, SELLER, a_report, a_signer
 from tests.simulation.marketplace import SimulatedClock
 
 PRICE = 100_000
@@ -36,12 +37,13 @@ class Desk:
     def __init__(self, board: LeaseBoard, payer: Payer, network: RecordingNetwork, journal: MemoryJournal) -> None:
         self.board, self.payer, self.network, self.journal = board, payer, network, journal
         self.clock = SimulatedClock()
-        self.reports = ReportDesk({board.lease_id: board}, payer=payer, network=network, clock=self.clock)
+        self.reports = ReportDesk({board.lease_id: board}, signer=BUYER, payer=payer, network=network, clock=self.clock)
         self.reports.register()
 
     def report(self, gpu_ms: int, /, **changes: Any) -> Verified[UsageReport]:
         """The next report of the chain."""
-        now = self.clock.now_ms()
+        now, due = self.clock.now_ms(), money.amount_due(PRICE, gpu_ms)
+        before = sum(lane.signed for lane in self.payer.summary())
         plain = a_report(
             lease_id=self.board.lease_id,
             sequence=self.board.chain.sequence + 1,
@@ -49,12 +51,28 @@ class Desk:
             measured_at=now,
             started_at=now,
             gpu_ms=gpu_ms,
-            amount=money.amount_due(PRICE, gpu_ms),
+            amount=due,
+            price=PRICE,
+            lane_before=before,
+            lane_after=before + due - self.board.state.paid,
         )
-        return SELLER.sign(replace(plain, **changes))
+        return SELLER.sign(self.stated(replace(plain, **changes)))
+
+    def stated(self, report: UsageReport) -> UsageReport:
+        """The report with the signature of the account that is paid."""
+        return with_account_signature(report, self.board.domain, PAYEE_KEY.sign)
 
     async def send(self, report: Verified[UsageReport], peer: bytes = SELLER.key) -> Any:
         return await self.network.ask(peer, wire.PROTOCOL_REPORT, codec.pack({"report": report.raw}))
+
+    async def refused(self, report: Verified[UsageReport], peer: bytes = SELLER.key) -> str:
+        """Why a report is refused, as signed by the desk."""
+        answer = await self.send(report, peer)
+        refusal = verify(answer["refusal"], ReceiptRefusal)
+        about = (refusal.record.lease_id, refusal.record.report, refusal.record.sequence)
+        assert about == (report.record.lease_id, report.id, report.record.sequence)
+        assert (refusal.signer, refusal.record.reason) == (BUYER.key, answer["refused"])
+        return refusal.record.reason
 
     async def fund(self) -> None:
         await self.payer.reserve(self.board.lease_id, PAYEE, self.board.state.cap)
@@ -62,7 +80,7 @@ class Desk:
         await self.board.record(LaneFunded(at=self.clock.now_ms(), amount=self.board.state.cap))
 
 
-async def open_desk(*, funded: bool = True) -> Desk:
+async def open_desk(*, funded: bool = True, granted: bool = True) -> Desk:
     clock, journal = SimulatedClock(), MemoryJournal()
     chain, key, wallet = MemoryChain(clock), SessionKey(b"k" * 32), SessionKey(b"w" * 32)
     chain.mint(wallet.address, 10**9)
@@ -73,6 +91,7 @@ async def open_desk(*, funded: bool = True) -> Desk:
         journal,
         Role.REQUESTER,
         now=clock.now_ms(),
+        granted=granted,
         payer=wallet.address,
         signer=key.address,
         payee=PAYEE,
@@ -144,29 +163,33 @@ async def test_a_zero_amount_is_answered_without_a_voucher(autojump_clock: MockC
         ({"sequence": 2}, "broken_chain"),
         ({"previous": b"x" * 32}, "broken_chain"),
         ({"amount": 1}, "wrong_amount"),
-        ({"gpu_ms": 10**9, "amount": money.amount_due(PRICE, 10**9)}, "over_cap"),
-        ({"gpu_ms": 100_000, "amount": money.amount_due(PRICE, 100_000)}, "over_metered"),
+        ({"gpu_ms": 10**9}, "over_cap"),
+        ({"gpu_ms": 100_000}, "over_metered"),
         ({"lease_id": b"x" * 16}, "lease_over"),
+        ({"price": PRICE + 1}, "wrong_price"),
+        ({"price": 0}, "wrong_price"),
+        ({"lane_before": 1}, "wrong_lane_sum"),
+        ({"lane_after": 1}, "wrong_lane_sum"),
     ],
 )
 async def test_a_wrong_report_is_refused_and_nothing_is_signed(
     autojump_clock: MockClock, changes: dict[str, Any], refusal: str
 ):
-    desk = await open_desk()
-    assert await desk.send(desk.report(0, **changes)) == {"refused": refusal}
+    desk, changes = await open_desk(), dict(changes)
+    assert (await desk.send(desk.report(changes.pop("gpu_ms", 0), **changes)))["refused"] == refusal
     assert desk.board.newest_paid is None
     assert desk.payer.summary()[0].signed == 0
 
 
 async def test_nothing_is_paid_for_what_never_started(autojump_clock: MockClock):
     desk = await open_desk()
-    assert await desk.send(desk.report(1_000, started_at=0)) == {"refused": "over_metered"}
+    assert await desk.refused(desk.report(1_000, started_at=0)) == "over_metered"
     assert desk.payer.summary()[0].signed == 0
 
 
 async def test_nothing_is_paid_before_the_lane_is_funded(autojump_clock: MockClock):
     desk = await open_desk(funded=False)
-    assert await desk.send(desk.report(0)) == {"refused": "not_funded"}
+    assert await desk.refused(desk.report(0)) == "not_funded"
 
 
 async def test_a_report_signed_by_another_node_is_a_fault(autojump_clock: MockClock):
@@ -179,7 +202,7 @@ async def test_a_report_signed_by_another_node_is_a_fault(autojump_clock: MockCl
 async def test_a_stranger_with_a_signature_of_its_own_is_told_nothing(autojump_clock: MockClock):
     desk = await open_desk()
     report = MALLORY.sign(replace(desk.report(0).record, provider=MALLORY.key))
-    assert await desk.send(report, peer=MALLORY.key) == {"refused": "lease_over"}
+    assert await desk.refused(report, peer=MALLORY.key) == "lease_over"
     assert desk.board.state.stage is Stage.FUNDED
 
 
@@ -192,7 +215,7 @@ async def test_a_lease_that_is_settling_or_over_pays_nothing_more(autojump_clock
     if stage == "settled":
         await desk.board.record(SettlementConfirmed(at=now, transaction=b"", paid=0))
     assert desk.board.state.stage == stage
-    assert await desk.send(desk.report(0)) == {"refused": "lease_over"}
+    assert await desk.refused(desk.report(0)) == "lease_over"
 
 
 async def test_a_final_report_waits_for_the_outputs_and_is_told_once(autojump_clock: MockClock):
@@ -201,7 +224,7 @@ async def test_a_final_report_waits_for_the_outputs_and_is_told_once(autojump_cl
     await trio.sleep(4)
     final = desk.report(4_000, final=True, exit_reason="ok", exit_code=0)
     for _ in range(5):
-        assert await desk.send(final) == {"refused": "outputs_pending"}
+        assert await desk.refused(final) == "outputs_pending"
     kinds = [entry.kind for entry in await desk.journal.read(desk.board.stream)]
     assert kinds.count("ContainerExited") == 1
     assert desk.reports.saw_exit(desk.board.lease_id).is_set()
@@ -263,3 +286,78 @@ async def test_what_is_over_is_forgotten(autojump_clock: MockClock):
     desk.reports.forget(desk.board.lease_id)
     assert desk.reports.outputs_fetched == set()
     assert desk.reports.saw_exit(desk.board.lease_id) is not event
+
+
+async def test_a_receipt_that_the_account_did_not_sign_is_refused(autojump_clock: MockClock):
+    desk = await open_desk()
+    honest = desk.report(1_000)
+    bare = SELLER.sign(replace(honest.record, account_signature=b""))
+    assert await desk.refused(bare) == "unsigned_receipt"
+    for elsewhere in (Domain(1, desk.board.domain.escrow), Domain(desk.board.domain.chain_id, b"E" * 20)):
+        other = SELLER.sign(with_account_signature(bare.record, elsewhere, PAYEE_KEY.sign))
+        assert await desk.refused(other) == "wrong_account"
+    stranger = SELLER.sign(with_account_signature(bare.record, desk.board.domain, SessionKey(b"z" * 32).sign))
+    assert await desk.refused(stranger) == "wrong_account"
+    moved = SELLER.sign(replace(honest.record, cpu_ms=honest.record.cpu_ms + 1))
+    assert await desk.refused(moved) == "wrong_account"
+    assert desk.payer.summary()[0].signed == 0
+    assert "voucher" in await desk.send(honest)
+
+
+async def test_a_lease_of_before_there_were_receipts_is_paid_as_it_was_agreed(autojump_clock: MockClock):
+    desk = await open_desk(granted=False)
+    old = SELLER.sign(replace(desk.report(1_000).record, price=0, lane_before=0, lane_after=0, account_signature=b""))
+    assert "voucher" in await desk.send(old)
+
+
+async def test_an_older_receipt_after_a_newer_one_and_the_same_number_twice_move_nothing(autojump_clock: MockClock):
+    desk = await open_desk()
+    first = desk.report(1_000)
+    await desk.send(first)
+    await trio.sleep(5)
+    second = desk.report(5_000)
+    twin = desk.report(5_001)
+    answer = await desk.send(second)
+    signed = desk.payer.summary()[0].signed
+    assert await desk.refused(first) == "broken_chain"
+    assert await desk.refused(twin) == "broken_chain"
+    assert await desk.send(second) == answer
+    assert desk.payer.summary()[0].signed == signed == second.record.amount
+
+
+async def test_a_refused_receipt_is_kept_with_its_signed_answer_over_a_crash(autojump_clock: MockClock):
+    desk = await open_desk()
+    twice = desk.report(0, price=PRICE + 1)
+    answers = [await desk.send(twice) for _ in range(3)]
+    assert answers[0] == answers[1] == answers[2]
+    again = await load_board(desk.journal.crash(), desk.board.stream)
+    (refusal,) = again.refusals.values()
+    assert refusal.raw == answers[0]["refusal"]
+    assert (refusal.record.expected, refusal.record.found) == (str(PRICE), str(PRICE + 1))
+
+
+async def test_what_another_lease_was_paid_on_the_lane_meanwhile_is_no_reason_to_refuse(autojump_clock: MockClock):
+    """The provider wrote its receipt before the other voucher reached it."""
+    desk = await open_desk()
+    early = desk.report(1_000)
+    other = b"o" * 16
+    await desk.payer.reserve(other, PAYEE, 1_000)
+    await desk.payer.ensure_funded(other)
+    await desk.payer.acknowledge(other, 700)
+    voucher = decode_voucher((await desk.send(early))["voucher"])
+    assert voucher.cumulative == 700 + early.record.amount
+    await trio.sleep(5)
+    assert await desk.refused(desk.report(2_000, lane_before=699)) == "wrong_lane_sum"
+    assert await desk.refused(desk.report(2_000, lane_before=voucher.cumulative + 1)) == "wrong_lane_sum"
+    assert "voucher" in await desk.send(desk.report(2_000))
+
+
+async def test_a_deposit_that_does_not_cover_it_is_a_refusal_and_not_a_fault(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+):
+    async def short(_lease_id: bytes, _amount: int) -> Any:
+        raise PeerFault("asks 5, of which 4 is covered", code="over_balance")
+
+    desk = await open_desk()
+    monkeypatch.setattr(desk.payer, "acknowledge", short)
+    assert await desk.refused(desk.report(1_000)) == "over_balance"

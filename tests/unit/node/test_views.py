@@ -9,6 +9,7 @@ import pytest
 
 from ledger.lane import LaneSummary
 from ledger.ports import LaneKey
+from ledger.voucher import encode_voucher, sign_voucher
 from market.duties import Role
 from market.errors import InvalidRequest
 from market.lease import ContainerExited, ContainerStarted, LaneFunded
@@ -21,7 +22,7 @@ from node.job_outcome import describe_lease
 from node.lease_board import LeaseBoard, PaidReport, payment_fact
 from tests.fakes.desks import a_board
 from tests.fakes.memory_journal import MemoryJournal
-from tests.fakes.samples import NOW, SALT, SELLER, SPEC, an_offer
+from tests.fakes.samples import NOW, SALT, SELLER, SESSION_KEY, SPEC, an_offer
 
 OFFER = SELLER.sign(an_offer())
 SUBMISSION = Submitted(request=JobRequest(name="job", spec=SPEC, max_price=1, max_total=1), spec=SPEC, salt=SALT)
@@ -82,7 +83,10 @@ async def paid(board: LeaseBoard, now: int, *, final: bool = False) -> PaidRepor
     record = write_report(
         board.state, provider=SELLER.key, lease_id=board.lease_id, chain=board.chain, now=now, final=final
     )
-    one = PaidReport(report=SELLER.sign(record).raw, row=b"voucher")
+    one = PaidReport(
+        report=SELLER.sign(record).raw,
+        row=encode_voucher(sign_voucher(SESSION_KEY, board.domain, board.lane, record.amount)),
+    )
     assert await board.record(payment_fact(record, now), paid=one)
     return one
 
