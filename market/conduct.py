@@ -2,6 +2,7 @@
 
 *Bait rule*: a provider that refuses at the very tag it advertises, on two of its versions, is left alone for a while,
 twice as long every time. Losing a race is no bait: the refusal then names a newer version, or fewer slots than asked.
+*Quotes* that their own provider will not stand by say nothing about its tags: they only make its quotes not asked for.
 *Reputation* is the share of awards and leases that went well, with one good one to start from; *failure* is the share
 of leases that ended by the provider's fault, drawn towards :data:`PRIOR_FAILURE` until there are many.
 """
@@ -29,8 +30,10 @@ every report it gets, so on its side this end means that none came. A cancelled 
 _EITHERS_DOING = frozenset({ExitReason.IMAGE, ExitReason.START_FAILED})
 """A job that never ran, and costs nothing: a slip of its owner's in the image or the command is as likely as a machine
 that cannot run what it sold."""
-_HONEST = frozenset({RefusalReason.BAD_SPEC, RefusalReason.EXPIRED, RefusalReason.NOT_ADMITTED})
-"""Refusals that say something about the requester."""
+_HONEST = frozenset(
+    {RefusalReason.BAD_SPEC, RefusalReason.EXPIRED, RefusalReason.NOT_ADMITTED, RefusalReason.BAD_QUOTE}
+)
+"""Refusals that say something about the requester, or about a quote: nothing about the tag."""
 
 
 class Conduct(Struct, frozen=True, kw_only=True):
@@ -43,6 +46,8 @@ class Conduct(Struct, frozen=True, kw_only=True):
         last_bait: the newest such version.
         pauses: how often it was left alone without an honoured award in between.
         quiet_until: UTC milliseconds until which it is not asked.
+        slips: how many of its quotes it did not stand by, less the awards it honoured since.
+        unquoted_until: UTC milliseconds until which its quotes are not asked for.
     """
 
     honoured: int = 0
@@ -53,6 +58,8 @@ class Conduct(Struct, frozen=True, kw_only=True):
     last_bait: int = 0
     pauses: int = 0
     quiet_until: int = 0
+    slips: int = 0
+    unquoted_until: int = 0
 
     @property
     def reputation(self) -> int:
@@ -70,13 +77,18 @@ class Conduct(Struct, frozen=True, kw_only=True):
         """Whether it is to be left alone now."""
         return now < self.quiet_until
 
+    def quotes_in_vain(self, now: int) -> bool:
+        """Whether its quotes are not worth asking for now."""
+        return now < self.unquoted_until
+
 
 NEW = Conduct()
 
 
 def after_lease(conduct: Conduct) -> Conduct:
     """An award was honoured: whatever was held against its tags is forgiven."""
-    return _faded(replace(conduct, honoured=conduct.honoured + 1, baits=0, pauses=0, quiet_until=0))
+    slips = max(0, conduct.slips - 1)
+    return _faded(replace(conduct, honoured=conduct.honoured + 1, baits=0, pauses=0, quiet_until=0, slips=slips))
 
 
 def after_refusal(conduct: Conduct, award: Award, refusal: Refusal, now: int) -> Conduct:
@@ -88,6 +100,8 @@ def after_refusal(conduct: Conduct, award: Award, refusal: Refusal, now: int) ->
         refusal: the provider's answer.
         now: UTC milliseconds.
     """
+    if refusal.reason is RefusalReason.BAD_QUOTE:
+        return _after_slip(conduct, now)
     if not is_bait(award, refusal) or award.offer_version <= conduct.last_bait:
         return conduct
     baits = conduct.baits + 1
@@ -103,6 +117,16 @@ def is_bait(award: Award, refusal: Refusal) -> bool:
     if refusal.reason in _HONEST or refusal.version != award.offer_version:
         return False
     return refusal.reason is not RefusalReason.NO_CAPACITY or refusal.free_slots >= award.slots
+
+
+def _after_slip(conduct: Conduct, now: int) -> Conduct:
+    """A quote was not honoured. One that ran out on the way, or was forgotten in a restart, is a slip; several are a
+    way to be asked first."""
+    slips = conduct.slips + 1
+    if slips < BAITS:
+        return replace(conduct, slips=slips)
+    pause = min(FIRST_PAUSE_MS << min(slips - BAITS, 16), LAST_PAUSE_MS)
+    return replace(conduct, slips=slips, unquoted_until=now + pause)
 
 
 def after_end(conduct: Conduct, reason: ExitReason | None, *, by_us: bool) -> Conduct:

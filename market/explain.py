@@ -7,7 +7,7 @@ single one helps, those are proposed that help together.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from msgspec import Struct
 
@@ -48,7 +48,11 @@ class WhyNot(Struct, frozen=True, kw_only=True):
     suggestions: tuple[Suggestion, ...] = ()
 
 
-def why_not(book: OfferBook, ask: Ask, now: int, *, without: bytes = b"") -> WhyNot:
+LEFT_ALONE = "left_alone"
+"""The rule that nobody wrote: providers that are not asked for a while, or are kept free for another job."""
+
+
+def why_not(book: OfferBook, ask: Ask, now: int, *, without: bytes = b"", resting: Collection[bytes] = ()) -> WhyNot:
     """Count failures per rule and find the smallest changes that would match. One pass over the book.
 
     Args:
@@ -56,24 +60,35 @@ def why_not(book: OfferBook, ask: Ask, now: int, *, without: bytes = b"") -> Why
         ask: what was wanted.
         now: UTC milliseconds; offers past their time do not count.
         without: a provider whose offers do not count: this node itself.
+        resting: providers among those denied whom the owner did not deny. They count as :data:`LEFT_ALONE`, and no
+            change is proposed for their sake: it would not be these that take the job.
     """
     query = book.compile(ask, now)
-    rows = list(book.rows(now))
-    if own := {row.handle for one in book.offers_of(without) if (row := book.row_of(without, one.record.machine))}:
-        rows = [row for row in rows if row.handle not in own]
-    groups = _by_faults(rows, query, _words(book, ask))
+    rows, left_alone = list(book.rows(now)), list[Row]()
+    if apart := _handles(book, without) | {handle for one in resting for handle in _handles(book, one)}:
+        own = _handles(book, without)
+        left_alone = [row for row in rows if row.handle in apart and row.handle not in own]
+        rows = [row for row in rows if row.handle not in apart]
+    groups, idle = (_by_faults(some, query, _words(book, ask)) for some in (rows, left_alone))
     fails = {name: sum(len(found) for faults, found in groups.items() if faults & bit) for name, bit in BIT.items()}
     rules = [
         RuleCount(rule=name, fails=count, only=len(groups.get(BIT[name], ()))) for name, count in fails.items() if count
     ]
+    if left_alone:
+        rules.append(RuleCount(rule=LEFT_ALONE, fails=len(left_alone), only=len(idle.get(BIT["deny"], ()))))
     suggestions = suggest(book, ask, now, groups)
     return WhyNot(
-        offers=len(rows),
+        offers=len(rows) + len(left_alone),
         matches=len(groups.get(0, ())),
         rules=tuple(sorted(rules, key=lambda rule: -rule.fails)),
         closest=tuple(one.changes[0] for one in suggestions if len(one.changes) == 1),
         suggestions=tuple(suggestions),
     )
+
+
+def _handles(book: OfferBook, provider: bytes) -> set[int]:
+    offers = book.offers_of(provider)
+    return {row.handle for one in offers if (row := book.row_of(provider, one.record.machine)) is not None}
 
 
 def _words(book: OfferBook, ask: Ask) -> Callable[[Row], int]:

@@ -35,7 +35,11 @@ __all__ = ["Auctioneer", "Outcome", "Purchase", "Purse", "Tell"]
 
 
 class Auctioneer:
-    """Holds auctions on this node's own book."""
+    """Holds auctions on this node's own book.
+
+    Attributes:
+        quotes_in_vain: whether a provider did not stand by its quotes lately.
+    """
 
     def __init__(
         self,
@@ -48,7 +52,9 @@ class Auctioneer:
         purse: Purse,
         prove_lane: Callable[[bytes, bytes], bytes],
         heard: Heard | None = None,
+        quotes_in_vain: Callable[[bytes], bool] = lambda provider: False,
     ) -> None:
+        self.quotes_in_vain = quotes_in_vain
         self.hall = AuctionHall(
             signer=signer,
             network=network,
@@ -78,7 +84,7 @@ class Auctioneer:
         ask = purchase.ask(bid.record)
         found = shortlist(book, ask, now=hall.clock.now_ms())
         if not found.matches:
-            return Outcome(lease=None, shortlist=found, why_not=hall.why_not(ask))
+            return Outcome(lease=None, shortlist=found, why_not=hall.why_not(ask, purchase))
         with hall.rivals.bidding(bid):
             hall.poster.post(bid)
             await trio.lowlevel.checkpoint()  # jobs that came together are rivals too
@@ -88,7 +94,7 @@ class Auctioneer:
                 await hall.rivals.settle(ask, rows)
             quotes = await self._quotes(bid, ask, crowded=crowded) if purchase.quotes else []
             found, transcript = await self._choose(bid, ask, quotes, crowded=crowded)
-            reasons = hall.why_not(ask)
+            reasons = hall.why_not(ask, purchase)
             await tell("matching", describe_match(found, reasons, ask))
             for match in found.matches:
                 if match.quote is not None:
@@ -125,7 +131,8 @@ class Auctioneer:
         hall = self.hall
         rivals = self._open_rivals(bid, crowded=crowded)
         found = decide(hall.book, ask, now=hall.clock.now_ms(), rivals=rivals)
-        return await ask_for_quotes(hall.network, hall.clock, bid, found.matches)
+        asked = (match for match in found.matches if not self.quotes_in_vain(match.offer.signer))
+        return await ask_for_quotes(hall.network, hall.clock, bid, asked)
 
     async def _go_down(
         self, found: Shortlist, bid: Bid, purchase: Purchase, transcript: bytes, tell: Tell

@@ -121,9 +121,9 @@ class AuctionHall:
             return Try(offer_id=match.offer.id, refusal=answer.refusal.raw)
         return Try(offer_id=match.offer.id, word=answer.word[:64])
 
-    def why_not(self, ask: Ask) -> WhyNot:
+    def why_not(self, ask: Ask, purchase: Purchase) -> WhyNot:
         """Why the other offers do not fit."""
-        return why_not(self.book, ask, self.clock.now_ms(), without=self.signer.key)
+        return why_not(self.book, ask, self.clock.now_ms(), without=self.signer.key, resting=purchase.resting)
 
 
 def is_still_there(book: OfferBook, match: Match) -> bool:

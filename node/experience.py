@@ -84,6 +84,10 @@ class Experience:
         now = self._clock.now_ms()
         return tuple(key for key, known in self._providers.items() if known.conduct.is_quiet(now))
 
+    def quotes_in_vain(self, provider: bytes) -> bool:
+        """Whether a provider's quotes are not worth asking for just now: it did not stand by the last ones."""
+        return self.conduct(provider).quotes_in_vain(self._clock.now_ms())
+
     def facts(self, name: str, spec: JobSpec, plain: JobFacts) -> JobFacts:
         """What is known of a job, with what earlier runs of it showed."""
         return learned_facts(plain, self._jobs.get(kind_of(name, spec), JobHistory()))

@@ -67,7 +67,7 @@ class GangAuctioneer:
         seats = [Seat(one, hall.draw_bid(one, bid_id=beginning + hall.rng.randbytes(8))) for one in purchases]
         ask = first.ask(seats[0].bid.record)
         found = shortlist(hall.book, ask, now=hall.clock.now_ms())
-        reasons = hall.why_not(ask)
+        reasons = hall.why_not(ask, first)
         if self.choose(found, len(seats), scattered=scattered) is None:
             return GangOutcome(shortlist=found, why_not=reasons)
         with ExitStack() as bidding:

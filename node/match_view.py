@@ -15,7 +15,7 @@ from node.control import money, price_view
 def describe_match(found: Shortlist, reasons: WhyNot, ask: Ask) -> dict[str, Any]:
     """The ``matching`` event: who fits and what each is expected to cost, and by which rule the others do not fit."""
     return {
-        **describe_why(found.considered, reasons),
+        **describe_why(reasons.offers, reasons),
         "strategy": strategy_name(ask.weights),
         "weights": dict(zip(TERMS, ask.weights, strict=True)),
         "going_price": price_view(found.query.reference),

@@ -134,8 +134,10 @@ class ProviderSearch:
 
     def look(self, request: JobRequest, spec: JobSpec) -> tuple[Ask, Shortlist, WhyNot]:
         """What a job would be offered now, and why not more. Asks nobody."""
-        ask, book, now = self._ask(request, spec), self._intake.book, self._clock.now_ms()
-        return ask, shortlist(book, ask, now=now), why_not(book, ask, now, without=self._auctioneer.key)
+        resting = self._resting(request)
+        ask, book, now = self._ask(request, spec, resting), self._intake.book, self._clock.now_ms()
+        reasons = why_not(book, ask, now, without=self._auctioneer.key, resting=resting)
+        return ask, shortlist(book, ask, now=now), reasons
 
     async def _auction(self, job: Job) -> tuple[Sequence[Outcome], WhyNot]:
         job.auctions += 1
@@ -183,10 +185,12 @@ class ProviderSearch:
             raise
 
     def _purchase(self, job: Job) -> Purchase:
+        resting = self._resting(job.request, job)
         return Purchase(
             spec=job.spec,
             salt=job.salt,
-            limits=self._without_held(job, self._without_shunned(limits_of(job.request, self._purse))),
+            limits=self._without(limits_of(job.request, self._purse), resting),
+            resting=resting,
             strategy=job.request.strategy,
             weights=job.request.weights,
             job=self._facts(job.request, job.spec),
@@ -194,28 +198,30 @@ class ProviderSearch:
             quotes=job.request.quotes,
         )
 
-    def _ask(self, request: JobRequest, spec: JobSpec) -> Ask:
+    def _ask(self, request: JobRequest, spec: JobSpec, resting: tuple[bytes, ...]) -> Ask:
         ask = ask_of_request(request, self._facts(request, spec), self._purse)
-        return replace(ask, limits=self._without_shunned(ask.limits))
+        return replace(ask, limits=self._without(ask.limits, resting))
 
-    def _without_shunned(self, limits: Limits) -> Limits:
-        """Who would refuse is not asked: who was shunned for it, and who waits for our money. Nor are we ourselves."""
+    def _without(self, limits: Limits, resting: tuple[bytes, ...]) -> Limits:
+        """Nor are we ourselves asked."""
+        return replace(limits, deny=tuple(sorted({*limits.deny, *resting, self._auctioneer.key})))
+
+    def _resting(self, request: JobRequest, job: Job | None = None) -> tuple[bytes, ...]:
+        """Who is not asked, though its owner did not say so: who would refuse, because it was shunned for it or waits
+        for our money; and whom a job that has waited long for many slots is left. Only a job that was not told to wait
+        takes those: it has but this moment."""
         waiting = (provider for provider, leases in self._unfunded().items() if leases >= MAX_UNFUNDED)
-        return replace(limits, deny=tuple(sorted({*limits.deny, *self._shunned(), *waiting, self._auctioneer.key})))
-
-    def _without_held(self, job: Job, limits: Limits) -> Limits:
-        """A job that has waited long for many slots is left room. Who was not told to wait has only this moment."""
-        held = self._held.kept_from(job.waiting.number) if job.request.wait_ms else None
-        return replace(limits, deny=tuple(sorted({*limits.deny, *held}))) if held else limits
+        held = self._held.kept_from(job.waiting.number) if job is not None and request.wait_ms else ()
+        denied = map(bytes.fromhex, request.deny)
+        return tuple(sorted({*self._shunned(), *waiting, *held}.difference(denied)))
 
     def _hosts(self, job: Job) -> frozenset[bytes]:
-        ask = self._ask(job.request, job.spec)
+        ask = self._ask(job.request, job.spec, self._resting(job.request))
         return best_hosts(self._intake.book, ask, len(job.team), self._clock.now_ms())
 
     def _fitting(self, job: Job) -> dict[Any, int]:
         """What there is to try, and how much of it. An offer that is only said again, with a new date, is the same."""
-        ask = self._ask(job.request, job.spec)
-        ask = replace(ask, limits=self._without_held(job, ask.limits))
+        ask = self._ask(job.request, job.spec, self._resting(job.request, job))
         found = shortlist(self._intake.book, ask, now=self._clock.now_ms())
         unfunded, slots = self._unfunded(), job.spec.requirements.slots
         fitting: dict[Any, int] = {}

@@ -23,7 +23,8 @@ class Purchase(Struct, frozen=True, kw_only=True):
     """What an auction is held for. ``funds`` is what can be set aside, in units; None while that is not known.
 
     ``weights`` belong to the strategy ``custom``; ``job`` is what is known of the job beyond its spec; ``quotes`` is
-    whether the best are asked for a price below their tag first.
+    whether the best are asked for a price below their tag first; ``resting`` are those of the providers that ``limits``
+    deny whom its owner did not deny.
     """
 
     spec: JobSpec
@@ -34,6 +35,7 @@ class Purchase(Struct, frozen=True, kw_only=True):
     job: JobFacts | None = None
     funds: int | None = None
     quotes: bool = False
+    resting: tuple[bytes, ...] = ()
 
     def ask(self, bid: Bid) -> Ask:
         """The whole ask behind a bid of this purchase. Nobody can buy from itself."""

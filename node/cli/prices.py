@@ -28,7 +28,8 @@ def price(gpu: str | None, watts: int | None, power_price: str | None, wear: str
     """What a machine costs its owner, what others ask for its like, and a price to begin with.
 
     The floor is watts × price of energy + wear: below it every job is a loss. The market is the quartiles of what other
-    providers ask now, each counted once with its cheapest; simulated machines are left out.
+    providers ask now, each counted once with its cheapest; simulated machines are left out. All three are prices that
+    somebody asks: where a quartile falls between two, it is the lower.
 
     \b
     cfab provider price --watts 350 --power-price 0.30/kWh --wear 0.02/h

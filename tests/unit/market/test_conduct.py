@@ -56,6 +56,36 @@ def test_it_is_left_alone_twice_as_long_each_time_up_to_an_hour():
     assert pauses[-1] == LAST_PAUSE_MS
 
 
+def slipped(conduct: Conduct, now: int = NOW) -> Conduct:
+    return refused(conduct, 5, now, reason=RefusalReason.BAD_QUOTE)
+
+
+def test_a_quote_that_is_not_honoured_says_nothing_about_tags():
+    conduct = slipped(slipped(slipped(NEW)))
+    assert (conduct.refused, conduct.baits, conduct.reputation) == (0, 0, 1000)
+    assert not conduct.is_quiet(NOW)
+
+
+def test_one_slip_of_a_quote_is_nothing_and_more_make_quotes_not_worth_asking_for():
+    once = slipped(NEW)
+    assert not once.quotes_in_vain(NOW)
+    twice = slipped(once)
+    assert twice.quotes_in_vain(NOW + FIRST_PAUSE_MS - 1)
+    assert not twice.quotes_in_vain(NOW + FIRST_PAUSE_MS)
+    thrice = slipped(twice)
+    assert thrice.quotes_in_vain(NOW + 2 * FIRST_PAUSE_MS - 1)
+    for _ in range(40):
+        thrice = slipped(thrice)
+    assert not thrice.quotes_in_vain(NOW + LAST_PAUSE_MS)
+
+
+def test_awards_that_are_honoured_make_up_for_slips_one_by_one():
+    conduct = after_lease(after_lease(slipped(slipped(NEW))))
+    assert conduct.slips == 0
+    assert not slipped(conduct).quotes_in_vain(NOW + FIRST_PAUSE_MS)
+    assert after_lease(NEW).slips == 0
+
+
 def test_an_honoured_award_makes_up_for_it():
     conduct = after_lease(refused(refused(NEW, 1), 2))
     assert not conduct.is_quiet(NOW)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from market.ask import Ask
-from market.explain import why_not
+from market.explain import LEFT_ALONE, why_not
 from market.feasibility import RULES
 from market.knowledge import Known
 from market.offer_book import OfferBook
@@ -82,6 +82,18 @@ def test_what_has_expired_and_what_is_our_own_does_not_count():
     assert why_not(book, wanting(), NOW + 6).offers == 2
     answer = why_not(book, wanting(), NOW + 6, without=own)
     assert (answer.offers, answer.matches, answer.rules) == (1, 1, ())
+
+
+def test_who_is_left_alone_is_counted_apart_from_who_was_denied_and_is_no_proposal():
+    book = a_book({}, {"price": 300_000}, {}, {"price": 250_000})
+    denied, _, busy, dear = (a_signer(f"s{number}").key for number in range(4))
+    limits = {"deny": (denied, busy, dear)}
+    answer = why_not(book, wanting(limits), NOW, resting=[busy, dear])
+    assert (answer.offers, answer.matches) == (4, 0)
+    told = {(rule.rule, rule.fails, rule.only) for rule in answer.rules}
+    assert told == {("price", 1, 1), ("deny", 1, 1), (LEFT_ALONE, 2, 1)}
+    assert [change.value for change in answer.closest] == [300_000]
+    assert why_not(book, wanting(limits), NOW, without=busy, resting=[busy, dear]).offers == 3
 
 
 PROPOSALS: list[tuple[list[Fields], Fields, Fields, tuple[str, str, object]]] = [

@@ -274,6 +274,16 @@ async def test_who_quotes_below_all_tags_is_asked_first_and_at_its_quote(autojum
     assert check_award(outcome.file).price == 95
 
 
+async def test_who_does_not_stand_by_its_quotes_is_asked_at_its_tag(autojump_clock: MockClock):
+    async with a_sale(3) as sale:
+        sale.quotes = {SELLERS[0].key: 90, SELLERS[1].key: 95}
+        sale.auctioneer.quotes_in_vain = {SELLERS[0].key}.__contains__
+        await sale.buy(quotes=True)
+        sale.quotes = {SELLERS[0].key: 90}
+        await sale.buy(quotes=True)
+    assert sale.asked() == [95, 100]
+
+
 async def test_nobody_is_asked_for_a_quote_that_was_not_wanted(autojump_clock: MockClock):
     async with a_sale(3) as sale:
         sale.quotes = {SELLERS[2].key: 95}

@@ -67,6 +67,18 @@ async def test_two_baits_and_it_is_left_alone_for_a_while():
     assert desk.seen.quiet() == ()
 
 
+async def test_who_does_not_stand_by_its_quotes_is_not_asked_for_more_and_is_dealt_with_all_the_same():
+    desk = Desk()
+    for _ in range(2):
+        await desk.seen.refused(an_award(), a_refusal(reason=RefusalReason.BAD_QUOTE))
+    await desk.restart()
+    assert desk.seen.quotes_in_vain(SELLER.key)
+    assert desk.seen.quiet() == ()
+    assert desk.book.known(SELLER.key).reputation == 1000
+    desk.clock.now += FIRST_PAUSE_MS
+    assert not desk.seen.quotes_in_vain(SELLER.key)
+
+
 async def test_a_refusal_that_says_nothing_is_not_written_down():
     desk = Desk()
     await desk.seen.refused(an_award(), a_refusal(version=9))

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from market.lease import LaneFunded
 from node import provider_search
 from node.grant_limits import MAX_UNFUNDED
-from tests.fakes.samples import BUYER, an_offer
+from tests.fakes.samples import BUYER, SELLER, a_signer, an_offer, offered_by
 from tests.unit.node.test_requester_jobs import PLAIN, Desk, a_desk, kinds
 
 HOUR = 3_600_000
@@ -136,3 +136,27 @@ async def test_a_node_does_not_buy_from_itself(autojump_clock: MockClock, tmp_pa
         events = await desk.until_done(await desk.desk.submit(PLAIN))
         assert kinds(events) == ["queued", "matching", "failed"]
         assert events[1]["matches"] == 0
+
+
+async def test_who_is_left_alone_is_told_apart_from_whom_the_owner_denied(autojump_clock: MockClock, tmp_path: Path):
+    other = a_signer("other")
+    async with a_desk(tmp_path, shunned=(SELLER.key, other.key)) as desk:
+        job = await waiting(desk, deny=(other.key.hex(),))
+        await trio.sleep(1)
+        (told,) = [event for event in await desk.told(job) if event["type"] == "waiting_for_offers"]
+        assert told["rejected"] == [{"rule": "left_alone", "fails": 1, "only": 1}]
+        assert (told["offers"], told["suggestions"]) == (1, [])
+        desk.shunned = ()
+        desk.offer()
+        await trio.sleep(1)
+        assert "leased" in kinds(await desk.told(job))
+
+
+async def test_our_own_offers_are_not_counted(autojump_clock: MockClock, tmp_path: Path):
+    async with a_desk(tmp_path) as desk:
+        now = desk.clock.now_ms()
+        desk.intake.take(offered_by(BUYER, machine="ours", issued_at=now, expires_at=now + 60_000))
+        job = await waiting(desk)
+        await trio.sleep(1)
+        (told,) = [event for event in await desk.told(job) if event["type"] == "matching"]
+        assert (told["offers"], told["matches"], told["rejected"]) == (1, 1, [])

@@ -43,6 +43,7 @@ class Desk:
         self.network, self.clock, self.journal = RecordingNetwork(BUYER.key), SimulatedClock(), journal
         self.network.answer = self._answer
         self.grants, self.ends, self.funds = True, True, None
+        self.shunned: tuple[bytes, ...] = ()
         self.duties: list[Duty] = []
         self.intake = OfferIntake(self.network, self.clock)
         rng = random.Random(len(journal._entries))
@@ -65,6 +66,7 @@ class Desk:
             purse=purse,
             rng=rng,
             funds=self._funds,
+            shunned=lambda: self.shunned,
         )
 
     async def _funds(self) -> int | None:
