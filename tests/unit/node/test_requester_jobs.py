@@ -13,6 +13,8 @@ import trio
 from msgspec.structs import replace
 from trio.testing import MockClock
 
+from ledger.statement import with_grants
+from ledger.voucher import Domain
 from market import codec
 from market.duties import Duty
 from market.errors import InvalidRequest, Unavailable
@@ -30,7 +32,19 @@ from node.requester import RequesterDesk
 from node.requester_files import RequesterFiles
 from tests.fakes.desks import RecordingNetwork
 from tests.fakes.memory_journal import MemoryJournal
-from tests.fakes.samples import BUYER, CHAIN_ID, ESCROW, PAYER, SELLER, SESSION, SPEC, a_lease, a_refusal, an_offer
+from tests.fakes.samples import (
+    BUYER,
+    CHAIN_ID,
+    ESCROW,
+    PAYEE_KEY,
+    PAYER,
+    SELLER,
+    SESSION,
+    SPEC,
+    a_lease,
+    a_refusal,
+    an_offer,
+)
 from tests.simulation.marketplace import SimulatedClock
 
 PLAIN = JobRequest(name="job", spec=SPEC, max_price=10**9, max_total=10**12)
@@ -78,7 +92,9 @@ class Desk:
         if not self.grants:
             return codec.pack({"refusal": SELLER.sign(a_refusal(bid_id=award.record.bid_id, free_slots=2)).raw})
         lease_id = lease_id_of(BUYER.key, SELLER.key, award.record.bid_id)
-        return codec.pack({"lease": SELLER.sign(a_lease(award, lease_id=lease_id)).raw})
+        lease = a_lease(award, lease_id=lease_id)
+        lease = with_grants(lease, award.record.machine, Domain(CHAIN_ID, ESCROW), PAYEE_KEY.sign)
+        return codec.pack({"lease": SELLER.sign(lease).raw})
 
     def offer(self, **changes: Any) -> Verified[Offer]:
         now = self.clock.now_ms()
