@@ -17,9 +17,10 @@ from ledger.evm_chain import EvmChain, open_evm_chain
 from ledger.evm_rpc import open_evm_rpc
 from ledger.evm_sender import SendPolicy
 from ledger.local_chain import DEV_KEY, run_embedded
-from ledger.ports import LaneKey
-from ledger.voucher import Domain, SessionKey, close_digest, sign_voucher
+from ledger.ports import Contradiction, LaneDeposit, LaneKey, Transaction
+from ledger.voucher import Domain, SessionKey, close_digest, release_digest, sign_voucher
 from market.errors import InvalidRequest, Unavailable
+from tests.fakes.statements import GRANT, statement_digest
 
 pytestmark = pytest.mark.chain
 
@@ -131,7 +132,34 @@ async def gas_of_a_life(url: str) -> dict[str, int]:
         used["close"] = await payer.close_together(
             LANE, cumulative=400, deadline_s=2**40 - 1, payee_signature=PAYEE.sign(digest), payer_signature=b""
         )
+        used |= await gas_of_the_rest(payer, domain)
     return {name: transaction.gas_used for name, transaction in used.items()}
+
+
+async def gas_of_the_rest(payer: EvmChain, domain: Domain) -> dict[str, Transaction]:
+    lanes = [LaneKey(PAYER.address, PAYEE.address, bytes([signer]) * 20) for signer in (1, 2)]
+    deposits = [LaneDeposit(lane=lane, amount=1000, delay_s=7200) for lane in lanes]
+    used = {"many deposits": await payer.deposit_many(deposits)}
+    digest = release_digest(domain, lanes[0], epoch=0, new_balance=1, deadline_s=2**40 - 1)
+    used["release"] = await payer.release(
+        PAYEE.address, lanes[0].signer, new_balance=1, deadline_s=2**40 - 1, payee_signature=PAYEE.sign(digest)
+    )
+    used["stake"] = await payer.add_stake(1001)
+    used["leave"] = await payer.leave_stake()
+    bodies = (b"\x0a" * 32, b"\x0b" * 32)
+    signed = [PAYER.sign(statement_digest(domain, GRANT, bytes(32), 1, body)) for body in bodies]
+    proof = Contradiction(
+        provider=PAYER.address,
+        kind=GRANT,
+        subject=bytes(32),
+        sequence=1,
+        body_a=bodies[0],
+        signature_a=signed[0],
+        body_b=bodies[1],
+        signature_b=signed[1],
+    )
+    used["slash"] = await payer.slash_equivocation(proof)
+    return used
 
 
 async def test_both_local_chains_charge_the_same_gas() -> None:
