@@ -25,6 +25,7 @@ from market.lease import (
     Stage,
 )
 from market.records import ExitReason
+from node.collector import Collector
 from node.lane_share import describe_share, share_of
 from node.lease_board import DETAIL, LeaseBoard
 from node.lease_files import LeaseFiles
@@ -48,7 +49,7 @@ class ProviderDuties:
         reports: asks the requester for what is owed.
         node_id: label on containers, so that two nodes on one engine never touch each other's.
         poll_s: how often the chain is asked while waiting for it.
-        settle_patience_s: how long the requester is given to close the lane before we redeem by ourselves.
+        collector: redeems what a requester that is gone left unpaid, and tells what happens to lanes.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class ProviderDuties:
         clock: Clock,
         node_id: str,
         poll_s: float,
-        settle_patience_s: float,
+        collector: Collector,
     ) -> None:
         self._desk = desk
         self._reports = reports
@@ -72,7 +73,7 @@ class ProviderDuties:
         self._clock = clock
         self._node_id = node_id
         self._poll_s = poll_s
-        self._settle_patience_s = settle_patience_s
+        self._collector = collector
 
     async def perform(self, what: Duty, board: LeaseBoard) -> None:
         """Do one duty. Raises Unavailable or PeerUnreachable when the world is in the way; the driver repeats it."""
@@ -247,8 +248,8 @@ class ProviderDuties:
     async def _collect(self, board: LeaseBoard) -> None:
         await self._release(board)
         owed = self._payee.owed_cumulative(board.lane)
-        waited = 0.0
         while True:
+            news = self._collector.news(board.lane)
             lane = await self._payee.lane_on_chain(board.lane)
             if board.state.paid == 0 or lane.claimed >= owed:
                 await self._note_settled(board, lane.claimed)
@@ -260,10 +261,7 @@ class ProviderDuties:
                 await self._note_settled(board, lane.claimed)
                 await board.record(ReclaimConfirmed(at=self._clock.now_ms(), transaction=b"", paid=board.state.paid))
                 return
-            if waited >= self._settle_patience_s or lane.exit_at:
-                await self._payee.redeem([board.lane])
-            await trio.sleep(self._poll_s)
-            waited += self._poll_s
+            await self._collector.wait(news)
 
     async def _note_settled(self, board: LeaseBoard, claimed: int) -> None:
         share = share_of(board, claimed)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from ledger.chain_watcher import ChainWatcher
 from ledger.payee import Payee
-from node.lane_guard import LaneGuard
+from node.collector import Collector, RedeemPolicy
+from node.gas_worth import GasWorth
+from node.hand_over import HandOver
 from node.lease_files import LeaseFiles
 from node.machine import Machine
 from node.offer_intake import OfferIntake
@@ -26,7 +29,8 @@ class Selling(Struct, frozen=True, kw_only=True):
     desk: ProviderDesk
     duties: ProviderDuties
     poster: OfferPoster
-    guard: LaneGuard
+    collector: Collector
+    hand_over: HandOver
     payee: Payee
     machines: list[Machine]
 
@@ -37,13 +41,15 @@ async def open_selling(
     intake: OfferIntake,
     machines: list[Machine],
     engine: ContainerEngine,
+    *,
+    watcher: ChainWatcher,
 ) -> Selling:
     """Wire the provider's half, read its leases back from the journal, and look for stray containers."""
-    payee = Payee(world.chain, world.journal, world.wallet, world.clock.now_ms, confirmations=settings.confirmations)
-    await payee.load()
+    payee = await _open_payee(world, settings)
     poster = OfferPoster(machines, world.network, intake, world.clock, signer=world.signer)
     files = LeaseFiles(world.folder / "leases")
     desk = _open_desk(world, machines, poster)
+    collector = _collector(world, settings, desk, payee, watcher)
     duties = ProviderDuties(
         desk,
         reports=_open_reports(world, engine, payee),
@@ -53,15 +59,48 @@ async def open_selling(
         clock=world.clock,
         node_id=world.signer.key.hex()[:16],
         poll_s=settings.poll_s,
-        settle_patience_s=settings.settle_patience_s,
+        collector=collector,
     )
     desk.register()
     QuoteDesk(desk.machines, signer=world.signer, network=world.network, clock=world.clock).register()
     _register_streams(world, desk, engine, payee, files)
     # Before the first offer: a stray container would run on slots that are about to be sold.
     await tidy_up(engine, await desk.restore())
-    guard = LaneGuard(desk, payee, world.clock)
-    return Selling(desk=desk, duties=duties, poster=poster, guard=guard, payee=payee, machines=machines)
+    return Selling(
+        desk=desk,
+        duties=duties,
+        poster=poster,
+        collector=collector,
+        hand_over=HandOver(payee, world.network, settings.watch.towers, world.rng),
+        payee=payee,
+        machines=machines,
+    )
+
+
+async def _open_payee(world: World, settings: TradingSettings) -> Payee:
+    payee = Payee(
+        world.chain,
+        world.journal,
+        world.wallet,
+        world.clock.now_ms,
+        confirmations=settings.confirmations,
+        first_block=settings.start_block,
+    )
+    await payee.load()
+    return payee
+
+
+def _collector(
+    world: World, settings: TradingSettings, desk: ProviderDesk, payee: Payee, watcher: ChainWatcher
+) -> Collector:
+    return Collector(
+        desk,
+        payee,
+        world.clock,
+        watcher=watcher,
+        policy=RedeemPolicy(exposure_cap=settings.exposure_cap, idle_s=settings.settle_patience_s),
+        gas=GasWorth(world.gas_price, settings.coin_units),
+    )
 
 
 def _open_desk(world: World, machines: list[Machine], poster: OfferPoster) -> ProviderDesk:

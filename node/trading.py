@@ -9,8 +9,12 @@ import trio
 from msgspec import Struct
 
 from bootstrap.containment import contained
+from ledger.chain_watcher import ChainWatcher
+from ledger.voucher import Domain
+from ledger.watch_book import WatchBook
 from node.buying import Buying, open_buying
 from node.cached_images import CachedImages
+from node.gas_worth import GasWorth
 from node.machine import Machine
 from node.offer_intake import OfferIntake
 from node.offer_poster import OfferPoster
@@ -18,15 +22,17 @@ from node.round_trips import RoundTrips
 from node.selling import Selling, open_selling
 from node.surge import Surge
 from node.trading_world import TradingSettings, World
+from node.watchtower import Watchtower
 from runtime.ports import ContainerEngine
 
 
 class TradingNode(Struct, frozen=True, kw_only=True):
-    """A running node: what it hears, what it buys, what it sells."""
+    """A running node: what it hears, what it buys, what it sells, and whose vouchers it holds."""
 
     intake: OfferIntake
     buying: Buying
     selling: Selling | None
+    tower: Watchtower | None
 
 
 @asynccontextmanager
@@ -43,7 +49,10 @@ async def trading_node(
     intake = OfferIntake(world.network, world.clock)
     intake.register()
     buying = await open_buying(world, settings, intake)
-    selling = await open_selling(world, settings, intake, machines, engine) if machines and engine else None
+    watcher, selling = _watcher(world, settings), None
+    if machines and engine:
+        selling = await open_selling(world, settings, intake, machines, engine, watcher=watcher)
+    tower = await _open_tower(world, settings, watcher) if settings.watch.serve else None
     trips = RoundTrips(world.network, providers=intake.book.providers, learned=buying.experience.round_trip)
     trips.register()
     async with AsyncExitStack() as stack:
@@ -55,21 +64,62 @@ async def trading_node(
         if settings.close_lanes:
             nursery.start_soon(buying.lanes.sweep_forever)
         if selling is not None and engine is not None:
-            images = CachedImages(engine, machines, selling.poster.changed)
-            await contained(images.refresh)  # before the first offer, or it would be posted twice
-            nursery.start_soon(images.watch_forever)
-            await stack.enter_async_context(selling.desk.working(selling.duties.perform))
-            nursery.start_soon(selling.guard.watch_forever)
-            nursery.start_soon(selling.poster.post_forever)
-            nursery.start_soon(Surge(machines, selling.poster.changed).run_forever)
+            await _start_selling(selling, engine, stack, nursery)
         else:
             # With nothing to sell it only takes back what an earlier run of this node had for sale.
-            leftovers = OfferPoster([], world.network, intake, world.clock, signer=world.signer)
-            nursery.start_soon(leftovers.post_forever)
-        yield TradingNode(intake=intake, buying=buying, selling=selling)
+            nursery.start_soon(OfferPoster([], world.network, intake, world.clock, signer=world.signer).post_forever)
+        if tower is not None:
+            nursery.start_soon(tower.watch_forever)
+        if tower is not None or selling is not None:
+            nursery.start_soon(watcher.run)
+        yield TradingNode(intake=intake, buying=buying, selling=selling, tower=tower)
         if selling is not None:
             await selling.poster.withdraw()
         nursery.cancel_scope.cancel()
+
+
+async def _start_selling(
+    selling: Selling, engine: ContainerEngine, stack: AsyncExitStack, nursery: trio.Nursery
+) -> None:
+    machines, changed = selling.machines, selling.poster.changed
+    images = CachedImages(engine, machines, changed)
+    await contained(images.refresh)  # before the first offer, or it would be posted twice
+    nursery.start_soon(images.watch_forever)
+    await stack.enter_async_context(selling.desk.working(selling.duties.perform))
+    nursery.start_soon(selling.collector.work_forever)
+    nursery.start_soon(selling.hand_over.hand_over_forever)
+    nursery.start_soon(selling.poster.post_forever)
+    nursery.start_soon(Surge(machines, changed).run_forever)
+
+
+def _watcher(world: World, settings: TradingSettings) -> ChainWatcher:
+    """One for all who want to hear of the escrow. What is older they see for themselves when they start."""
+    return ChainWatcher(
+        world.chain,
+        world.journal,
+        confirmations=settings.confirmations,
+        first_block=None,
+        poll_s=settings.poll_s,
+        now_ms=world.clock.now_ms,
+        random=world.rng,
+    )
+
+
+async def _open_tower(world: World, settings: TradingSettings, watcher: ChainWatcher) -> Watchtower:
+    domain = Domain(world.chain.chain_id, world.chain.escrow)
+    book = WatchBook(world.journal, domain, per_peer=settings.watch.places)
+    await book.load()
+    tower = Watchtower(
+        book,
+        world.chain,
+        world.network,
+        watcher=watcher,
+        gas=GasWorth(world.gas_price, settings.coin_units),
+        clients=settings.watch.clients,
+        confirmations=settings.confirmations,
+    )
+    tower.register()
+    return tower
 
 
 __all__ = ["Buying", "Selling", "TradingNode", "TradingSettings", "World", "trading_node"]

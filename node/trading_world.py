@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -11,7 +12,18 @@ from ledger.payee import Wallet
 from ledger.ports import Chain, Journal
 from ledger.voucher import SessionKey
 from market.signing import Signer
+from node.gas_worth import GasPrice
 from node.ports import Clock, Network
+
+
+class WatchSettings(Struct, frozen=True, kw_only=True):
+    """Watchtowers: whether we are one, for which peers (none named: for all) and how many lanes of each; and those that
+    hold our own vouchers, with where they may be reached."""
+
+    serve: bool = False
+    clients: tuple[bytes, ...] = ()
+    places: int = 256
+    towers: Mapping[bytes, tuple[str, ...]] = {}
 
 
 class TradingSettings(Struct, frozen=True, kw_only=True):
@@ -19,7 +31,9 @@ class TradingSettings(Struct, frozen=True, kw_only=True):
 
     ``poll_s`` is how often the chain is asked while something is awaited; ``settle_patience_s`` how long a provider
     leaves it to the requester to close the lane; ``close_patience_s`` how long a requester asks an absent provider;
-    ``opening_cost`` what opening and settling a payment lane costs in gas, as token units.
+    ``opening_cost`` what opening and settling a payment lane costs in gas, as token units. ``exposure_cap`` is the most
+    that a provider leaves unredeemed on a lane and ``coin_units`` what one of the chain's coins is worth, both in token
+    units; 0 coins' worth: nobody said so.
     """
 
     poll_s: float = 2.0
@@ -29,10 +43,13 @@ class TradingSettings(Struct, frozen=True, kw_only=True):
     close_lanes: bool = True
     start_block: int = 0
     opening_cost: int = 0
+    exposure_cap: int = 10_000_000
+    coin_units: int = 0
+    watch: WatchSettings = WatchSettings()
 
 
 class World(Struct, frozen=True, kw_only=True):
-    """The ports and keys a trading node works with."""
+    """The ports and keys a trading node works with. ``gas_price`` is None where it cannot be asked."""
 
     network: Network
     journal: Journal
@@ -43,3 +60,4 @@ class World(Struct, frozen=True, kw_only=True):
     session_key: SessionKey
     wallet: Wallet
     folder: Path
+    gas_price: GasPrice | None = None
