@@ -38,15 +38,7 @@ class Buying(Struct, frozen=True, kw_only=True):
 
 async def open_buying(world: World, settings: TradingSettings, intake: OfferIntake) -> Buying:
     """Wire the requester's half, read its jobs back from the journal, and answer usage reports."""
-    payer = Payer(
-        world.chain,
-        world.journal,
-        world.session_key,
-        world.clock.now_ms,
-        confirmations=settings.confirmations,
-        first_block=settings.start_block,
-    )
-    await payer.load()
+    payer = await _open_payer(world, settings)
     experience = await _open_experience(world, settings, intake, payer)
     files = RequesterFiles(world.folder / "jobs", world.network, world.rng)
     files.moved = experience.moved
@@ -81,6 +73,19 @@ async def open_buying(world: World, settings: TradingSettings, intake: OfferInta
         auctioneer=auctioneer,
         experience=experience,
     )
+
+
+async def _open_payer(world: World, settings: TradingSettings) -> Payer:
+    payer = Payer(
+        world.chain,
+        world.journal,
+        world.session_key,
+        world.clock.now_ms,
+        confirmations=settings.confirmations,
+        first_block=settings.start_block,
+    )
+    await payer.load()
+    return payer
 
 
 async def _open_experience(world: World, settings: TradingSettings, intake: OfferIntake, payer: Payer) -> Experience:
