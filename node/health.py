@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 
+from bootstrap.identity import key_of_peer_id
 from market.errors import FabricError
 from market.money import format_tokens
 from node.config import NodeConfig
 from node.control import Check
 from node.offer_intake import OfferIntake
 from node.ports import Network
+from node.quantities import format_gas
 from node.trading import TradingNode, World
 
 _LOW_DISK = 1 << 30
@@ -22,6 +24,7 @@ async def health_checks(
     """Check peers, market, disk, chain, gas and wallet, in this order."""
     peers = len(network.peers())
     checks = [
+        *_absent(config, {info.key for info in network.peers()}),
         _check(
             "peers", peers > 0 or config.introducer, f"{peers} connected", "add an introducer to [node].introducers"
         ),
@@ -31,6 +34,14 @@ async def health_checks(
     if world is not None:
         checks += await _chain(world)
     return checks
+
+
+def _absent(config: NodeConfig, connected: set[bytes]) -> list[Check]:
+    """Introducers that are not connected, by name: a mistyped or dead one is what keeps most newcomers out."""
+    named = {address: key_of_peer_id(address.rpartition("/p2p/")[2]) for address in config.introducers}
+    absent = [address for address, key in named.items() if key not in connected]
+    fix = "see that it runs and that this address is right, or name another under [node].introducers or with --join"
+    return [_check("introducer", False, f"{address} is not connected", fix, warning=True) for address in absent]
 
 
 def _disk(config: NodeConfig) -> Check:
@@ -55,9 +66,13 @@ async def _chain(world: World) -> list[Check]:
             "check this machine's clock",
             warning=True,
         ),
-        _check("gas", gas > 0, f"{gas} wei", "send some of the chain's coin to the wallet"),
-        _check("tokens", tokens > 0, format_tokens(tokens), "send tokens to the wallet to buy jobs", warning=True),
+        _check("gas", gas > 0, format_gas(gas), "send some of the chain's coin to the wallet"),
+        _check("tokens", tokens > 0, _tokens(tokens), "send tokens to the wallet to buy jobs", warning=True),
     ]
+
+
+def _tokens(units: int) -> str:
+    return f"{format_tokens(units)} tokens"
 
 
 def _check(name: str, good: bool, detail: str, fix: str, *, warning: bool = False) -> Check:

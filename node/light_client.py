@@ -210,9 +210,9 @@ class LightClient:
     def _reports(self, answered: dict[bytes, bool]) -> dict[bytes, Report]:
         if not any(answered.values()):
             raise Unavailable(
-                f"none of {len(answered)} peers answered",
+                f"none of {len(answered)} peers answered: {self._peers.first()}",
                 code="no_peers",
-                fix="name a peer that is up: --join /ip4/203.0.113.7/tcp/4001/p2p/12D3Koo…",
+                fix="see that it is up and the address right, or name one that is: --join ADDRESS/p2p/PEER",
             )
         return {peer: Report(peer, answered=did) for peer, did in answered.items()}
 

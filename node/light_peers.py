@@ -66,6 +66,13 @@ class LightPeers:
                 nursery.start_soon(keep_asking)
         return answered
 
+    def first(self) -> str:
+        """Who was to be asked first, as it was named; of several, how many more."""
+        addresses = list(self._first.values())
+        return (addresses[0] if addresses else "nobody was named") + (
+            f" and {len(addresses) - 1} more" if len(addresses) > 1 else ""
+        )
+
     def addresses(self, peer: bytes) -> tuple[str, ...]:
         """Where a peer was said to be."""
         return self._found.get(peer, ())

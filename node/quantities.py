@@ -133,6 +133,13 @@ def format_duration(ms: int) -> str:
     return f"{hours} h {minutes} m" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
+def format_gas(wei: int) -> str:
+    """Gas money for people, in the chain's own coin: enough decimals to see that there is some."""
+    coin = Decimal(wei) / 10**18
+    digits = f"{coin:.6f}" if coin >= Decimal("0.000001") or not wei else "less than 0.000001"
+    return f"{digits} of the chain's coin (ether)"
+
+
 def format_memory(mib: int) -> str:
     """Whole MiB as people write them; :func:`parse_size_mib` reads it back as the same: ``"4GB"``, ``"24GiB"``."""
     if mib % 1024 == 0:

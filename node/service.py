@@ -252,6 +252,12 @@ class NodeService:
 
     async def provider_price(self, price: str, machine: str = "") -> Json:
         asked, selling = parse_hourly_price(price), self._selling()
+        if not asked:
+            raise InvalidRequest(
+                f"'{price.strip()[:32]}' would give the machine away",
+                code="price_of_nothing",
+                fix="'cfab provider price' proposes one; to take no more jobs: cfab provider pause",
+            )
         chosen = [one for one in selling.machines if machine in ("", one.description.name)]
         if not chosen:
             names = ", ".join(one.description.name for one in selling.machines)

@@ -108,7 +108,7 @@ def check_chain(chain: ChainConfig) -> Check:
 def check_gas(wallet: Path, config: NodeConfig) -> Check:
     """A provider without gas cannot redeem what it earned; a requester without it cannot set money aside."""
     from bootstrap.wallet import wallet_account
-    from node.cli.wallet import format_gas
+    from node.quantities import format_gas
 
     assert config.chain is not None
     try:

@@ -11,7 +11,6 @@ from node.cli.look import look, show
 from node.cli.options import LookCommand, current_session
 from node.cli.terminal import short, table
 from node.cli.typed_value import read_value
-from node.quantities import format_memory
 
 _HEADER = ("PROVIDER", "MACHINE", "GPU", "VRAM", "CPU", "MEMORY", "FREE", "PRICE (tokens)", "REGION", "ISOLATION")
 
@@ -33,6 +32,14 @@ def offers(query: tuple[str, ...], *, order: str | None, depth: bool, limit: int
     QUERY holds terms that must all be true: a field, one of = != < <= > >= and a value; = and != also take sets and
     ranges. Fields: gpu vram cpu memory disk price region jurisdiction free slots runtime isolation cuda driver notice
     interruptible reputation rtt speed net simulated provider machine.
+
+    \b
+    gpu=RTX4090 vram>=24GB cpu>=8 memory>=32GB disk>=100GB free>=1 slots>=4
+    price<=0.40/h speed>=1000 (one A100) net>=100Mbit rtt<=50ms
+    region=eu jurisdiction=eu reputation>=0.95 interruptible=false
+    notice>=10m (told so long before it is taken back; never taken back is more)
+    runtime=runsc isolation=vm cuda>=12.4 driver>=535 simulated=false
+    provider=3f9a (how its key begins) machine=m0
 
     \b
     cfab offers 'gpu=RTX4090 vram>=24GB region=eu price<0.5/h' -o price,-reputation
@@ -77,9 +84,9 @@ def _print_offers(found: list[dict[str, Any]]) -> None:
             short(offer.get("provider")) + (" (you)" if offer.get("mine") else ""),
             offer.get("machine"),
             str(offer.get("gpu")) + (" (simulated)" if offer.get("simulated") else ""),
-            _vram(offer),
+            _gib(offer.get("vram_mib")),
             f"{int(offer.get('cpu_milli') or 0) / 1000:g}",
-            format_memory(int(offer.get("memory_mib") or 0)),
+            _gib(offer.get("memory_mib")),
             f"{offer.get('free_slots')}/{offer.get('total_slots')}",
             price(offer.get("price")),
             offer.get("region") or "-",
@@ -91,7 +98,8 @@ def _print_offers(found: list[dict[str, Any]]) -> None:
     print(table((*_HEADER, *(("SEEN BY",) if seen else ())), rows))
 
 
-def _vram(offer: dict[str, Any]) -> str:
-    """Cards report odd amounts, and a whole number of GiB is what people call them by; ``-`` without a card."""
-    mib = int(offer.get("vram_mib") or 0)
-    return f"{mib / 1024:.0f}GiB" if mib else "-"
+def _gib(mib: Any) -> str:
+    """One unit for the whole table, or 24GiB would stand beside 64GB. Machines report odd amounts, and a whole number
+    is what people call them by; ``-`` for nothing, as on a machine without a card."""
+    gib = int(mib or 0) / 1024
+    return f"{gib:.0f}GiB" if gib >= 8 else f"{gib:.2g}GiB" if gib else "-"

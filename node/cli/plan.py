@@ -21,11 +21,12 @@ from node.cli.auction_lines import (
     rule_lines,
     weights_lines,
 )
+from node.cli.failures import Usage
 from node.cli.job_options import job_options
 from node.cli.node_access import connect
 from node.cli.options import Command, current_session
 from node.cli.terminal import safe, short
-from node.cli.typed_job import TypedJob
+from node.cli.typed_job import TypedJob, quote
 from node.quantities import format_duration
 
 _ENDINGS = (".yaml", ".yml")
@@ -47,6 +48,12 @@ def plan(target: str, command: tuple[str, ...], *, file: str | None, **flags: An
     """
     session = current_session()
     home = ("--home", session.home_option) if session.home_option else ()
+    if file is None and command and target.endswith(_ENDINGS) and _is_file(target):
+        words = " ".join(map(quote, command))
+        raise Usage(
+            f"'{target}' is a job file, which says what to run itself: '{words}' would be for an image",
+            fix=f"cfab plan {quote(target)}; to run something else: cfab plan -f {quote(target)} IMAGE -- {words}",
+        )
     if file is None and not command and _is_file(target):
         typed = TypedJob.read(flags, target, others=home)
     else:

@@ -68,7 +68,8 @@ _SHARE = NumberRange(0, 1)
     metavar="FILE.svg",
     help="Draw the bars into a file too.",
 )
-def simulate(*, seed: int, rivals: tuple[float, ...], plot: Path | None, **world: Any) -> None:
+@click.option("--force", is_flag=True, help="Draw over the file if it is there.")
+def simulate(*, seed: int, rivals: tuple[float, ...], plot: Path | None, force: bool, **world: Any) -> None:
     """Hold a made-up market: who is served, at which try, at what price, and how far from the best possible.
 
     First every bid is decided as if it were the only one, then by counting with the rivals it heard of. Nothing is
@@ -77,6 +78,8 @@ def simulate(*, seed: int, rivals: tuple[float, ...], plot: Path | None, **world
     session = current_session()
     if plot is not None and not plot.parent.is_dir():
         raise Usage(f"there is no folder {plot.parent} to draw into", fix="make it, or name another file")
+    if plot is not None and plot.exists() and not force:
+        raise Usage(f"{plot} is there already", fix="name another file, or draw over it with --force")
     settings = _settings(**world)
     runs: list[tuple[float | None, Account]] = []
     for share in (None, *(rivals or RIVALS)):

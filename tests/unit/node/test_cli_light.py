@@ -76,7 +76,7 @@ def test_join_may_stand_before_and_after_the_command(monkeypatch: pytest.MonkeyP
         (("offers", "--join", "/ip4/127.0.0.1/tcp/1"), 2, "does not name its peer"),
         (("offers", "vrma>1GB", "--join", PEER), 2, "did you mean 'vram'?"),
         (("whatif", "-t", "1h", "--max-price", "1", "--join", PEER), 2, "/h"),
-        (("bids", "--join", PEER), 1, "none of 1 peers answered"),
+        (("bids", "--join", PEER), 1, f"none of 1 peers answered: {PEER}"),
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path: Path, words: tuple[str, ...], code: int, says: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -13,6 +14,8 @@ from node.control import price_view
 from node.job_file.facts import job_facts
 from node.job_file.request import JobRequest
 from node.light_plan import light_plan
+from node.offer_fields import FIELDS
+from node.offer_query import Term, parse_query
 from node.what_if_shapes import WhatIfView
 from tests.fakes.cli_runner import cfab
 from tests.fakes.samples import NOW, SELLER, offered_by
@@ -202,3 +205,29 @@ def test_what_needs_a_node_says_so_with_light(home: Path, words: tuple[str, ...]
     assert ended.code == 2
     assert "needs a node of your own" in ended.err
     assert "offers, depth, whatif, history, bids" in ended.err
+
+
+def test_the_help_names_every_field_with_a_value_that_can_be_typed(home: Path) -> None:
+    shown = cfab(home, "offers", "--help").out.decode()
+    said = {term.field for line in shown.splitlines() for term in _terms(line)}
+    assert said == set(FIELDS)
+    assert "notice>=10m" in shown
+
+
+def _terms(line: str) -> Iterator[Term]:
+    for word in re.sub(r"\(.*?\)", "", line).split():
+        if re.fullmatch(r"[a-z]+(=|>=|<=)[^,='|\[\]<>]+", word):
+            yield from parse_query(word).terms
+
+
+def test_sizes_stand_in_one_unit(control: ScriptedControl, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = [(24_564, 61_036), (0, 500), (15_360, 16_384)]
+    rows = [{"gpu": "x", "vram_mib": vram, "memory_mib": memory} for vram, memory in sizes]
+    returns(monkeypatch, control, "offers", rows)
+    header, *lines = cfab(home, "offers").out.decode().splitlines()
+    vram, memory = header.index("VRAM"), header.index("MEMORY")
+    assert [(line[vram:].split()[0], line[memory:].split()[0]) for line in lines] == [
+        ("24GiB", "60GiB"),
+        ("-", "0.49GiB"),
+        ("15GiB", "16GiB"),
+    ]

@@ -262,3 +262,12 @@ def test_a_machine_that_is_too_slow_for_the_job_is_said_to_be():
     assert line.endswith("cut off there: it needs 40 m 0 s")
     enough = seen(job=JobFacts(max_ms=HOUR, work_ms=600_000))
     assert "cut off" not in "\n".join(cost_lines(enough["candidates"][0]))
+
+
+def test_a_command_after_a_job_file_is_not_taken_for_an_image(home: Path, tmp_path: Path) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text(JOB)
+    ended = cfab(home, "plan", str(job), "--", "python3", "a b.py")
+    assert ended.code == 2
+    assert "is a job file" in ended.err
+    assert f"cfab plan -f {job} IMAGE -- python3 'a b.py'" in ended.err

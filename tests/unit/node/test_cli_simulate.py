@@ -81,3 +81,13 @@ def test_what_is_no_number_is_refused_before_anything_is_played(tmp_path: Path, 
     ended = cfab(tmp_path, *SMALL, flag, "nan")
     assert (ended.code, ended.out) == (2, b"")
     assert f"'{flag}': 'nan' is not a number" in ended.err
+
+
+def test_a_picture_that_is_there_is_not_drawn_over(tmp_path: Path) -> None:
+    drawn = tmp_path / "market.svg"
+    drawn.write_text("mine")
+    refused = cfab(tmp_path, *SMALL, "--plot", str(drawn))
+    assert (refused.code, drawn.read_text(), refused.out) == (2, "mine", b"")
+    assert "--force" in refused.err
+    assert cfab(tmp_path, *SMALL, "--plot", str(drawn), "--force").code == 0
+    assert drawn.read_text().startswith("<svg")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from trio.testing import MockClock
 
+from bootstrap.identity import peer_id_of
 from ledger.voucher import SessionKey
 from node import health
 from node.config import NodeConfig
@@ -21,7 +22,7 @@ from node.trading import World
 from tests.fakes.desks import RecordingNetwork
 from tests.fakes.memory_chain import MemoryChain
 from tests.fakes.memory_journal import MemoryJournal
-from tests.fakes.samples import BUYER, an_offer, offered_by
+from tests.fakes.samples import BUYER, SELLER, an_offer, offered_by
 from tests.simulation.marketplace import SimulatedClock
 
 Usage = namedtuple("Usage", "total used free")
@@ -123,3 +124,18 @@ async def test_a_node_without_a_chain_is_not_asked_about_it(autojump_clock: Mock
     patient = Patient(tmp_path)
     patient.world = None  # type: ignore[assignment]
     assert list(await patient.examine()) == ["peers", "market", "disk"]
+
+
+async def test_an_introducer_that_is_not_there_is_named(autojump_clock: MockClock, tmp_path: Path):
+    there, away = (f"/ip4/203.0.113.7/tcp/4001/p2p/{peer_id_of(one.key)}" for one in (BUYER, SELLER))
+    patient = Patient(tmp_path)
+    assert "introducer" not in await patient.examine(introducers=(there,))
+    check = (await patient.examine(introducers=(there, away)))["introducer"]
+    assert state(check) == "warning"
+    assert away in check["detail"]
+
+
+async def test_amounts_have_units_that_people_read(autojump_clock: MockClock, tmp_path: Path):
+    checks = await Patient(tmp_path, gas=25 * 10**16, tokens=1_500_000).examine()
+    assert checks["gas"]["detail"] == "0.250000 of the chain's coin (ether)"
+    assert checks["tokens"]["detail"] == "1.500000 tokens"

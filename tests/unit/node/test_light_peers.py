@@ -120,3 +120,9 @@ async def test_an_introducer_that_babbles_is_still_asked(autojump_clock: MockClo
 
     crowd.network.answer = babble
     assert await crowd.ask() == {key("i"): True}
+
+
+def test_those_to_be_asked_first_are_named_as_they_were_given() -> None:
+    assert Crowd((address("i"),), {}).peers.first() == address("i")
+    assert Crowd((address("i"), address("j")), {}).peers.first() == f"{address('i')} and 1 more"
+    assert Crowd((), {}).peers.first() == "nobody was named"

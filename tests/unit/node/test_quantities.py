@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from market.errors import InvalidRequest
 from node.quantities import (
     format_duration,
+    format_gas,
     format_memory,
     format_size,
     parse_cpu_milli,
@@ -114,3 +115,17 @@ def test_memory_that_is_shown_means_the_same_when_typed_in(mib: int) -> None:
 )
 def test_sizes_for_people(size: int, text: str) -> None:
     assert format_size(size) == text
+
+
+@pytest.mark.parametrize(
+    ("wei", "text"),
+    [
+        (0, "0.000000"),
+        (1, "less than 0.000001"),
+        (10**12, "0.000001"),
+        (25 * 10**16, "0.250000"),
+        (10**20, "100.000000"),
+    ],
+)
+def test_gas_is_shown_in_the_coin_people_know(wei: int, text: str) -> None:
+    assert format_gas(wei) == f"{text} of the chain's coin (ether)"

@@ -322,7 +322,13 @@ def test_a_new_price_is_on_the_market_at_once_and_the_job_that_runs_keeps_its_ow
 
 
 @pytest.mark.parametrize(
-    ("price", "machine", "code"), [("0.72", "", "price_unit"), ("-1/h", "", "bad_price"), ("0.72/h", "m9", "not_found")]
+    ("price", "machine", "code"),
+    [
+        ("0.72", "", "price_unit"),
+        ("-1/h", "", "bad_price"),
+        ("0.72/h", "m9", "not_found"),
+        ("0/h", "", "price_of_nothing"),
+    ],
 )
 def test_a_price_that_cannot_be_asked_changes_nothing(price: str, machine: str, code: str):
     async def ask(_buyer: NodeService, seller: NodeService, _market: Marketplace) -> None:
