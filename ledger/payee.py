@@ -138,10 +138,8 @@ class Payee:
             account = await self._account(lease_id, lane, cap)
             latest = await self._observe(lane, confirmations)
             books = self._lanes.books(lane)
-            if latest.exit_at or not has_room(books, account) or await self._close_may_come(books, latest):
-                return False
-            if 0 < latest.delay_s < self._chain.exit_delay_s:
-                # A payer may choose a window in which we could not redeem; nobody has to sell on such a lane.
+            short = 0 < latest.delay_s < self._chain.exit_delay_s  # its payer could be gone before anybody looks
+            if latest.exit_at or short or not has_room(books, account) or await self._close_may_come(books, latest):
                 return False
             cover = cover_possible(books, account)
             if cover < least:

@@ -16,16 +16,17 @@ from pathlib import Path
 
 import trio
 
-from bootstrap.identity import load_node_seed, load_session_key
+from bootstrap.identity import key_of_peer_id, load_node_seed, load_session_key
 from bootstrap.wallet import load_wallet
 from ledger.evm_chain import open_evm_chain
+from ledger.evm_tokens import EvmTokens
 from ledger.sqlite_journal import open_journal
 from ledger.voucher import SessionKey
 from market.errors import FabricError, InvalidRequest
 from market.records import Settlement
 from market.signing import Signer
 from node.api import serve_api
-from node.config import ChainConfig, NodeConfig
+from node.config import ChainConfig, NodeConfig, WatchConfig
 from node.garbage import collect_less_often
 from node.home import HISTORY_FILE, JOURNAL_FILE, NODE_KEY_FILE, SESSION_KEY_FILE, WALLET_FILE, ensure_home
 from node.libp2p_network import open_libp2p_network
@@ -38,6 +39,7 @@ from node.ports import Network
 from node.service import NodeService
 from node.system_clock import SystemClock
 from node.trading import TradingNode, TradingSettings, World, trading_node
+from node.trading_world import WatchSettings
 from runtime.docker_engine import open_docker_engine
 from runtime.nvidia_probe import NvidiaProbe
 from runtime.ports import ContainerEngine, EngineInfo, Gpu
@@ -182,6 +184,7 @@ async def _open_world(
             session_key=SessionKey(load_session_key(config.home / SESSION_KEY_FILE)),
             wallet=SessionKey(secret),
             folder=config.home,
+            gas_price=EvmTokens(chain).gas_price,
         )
 
 
@@ -195,6 +198,9 @@ async def _open_trading(config: NodeConfig, chain: ChainConfig, world: World) ->
         settle_patience_s=config.provider.settle_patience_ms / 1000,
         start_block=chain.start_block,
         opening_cost=config.requester.lane_cost,
+        exposure_cap=config.provider.redeem_above,
+        coin_units=chain.coin_price,
+        watch=_watch_settings(config.watch),
     )
     if not config.provide:
         async with trading_node(world, settings, machines=[], engine=None) as node:
@@ -206,6 +212,15 @@ async def _open_trading(config: NodeConfig, chain: ChainConfig, world: World) ->
         machines = await _machines(config, chain, world, engine)
         async with trading_node(world, settings, machines=machines, engine=engine) as node:
             yield node
+
+
+def _watch_settings(watch: WatchConfig) -> WatchSettings:
+    towers: dict[bytes, tuple[str, ...]] = {}
+    for address in watch.towers:
+        key = key_of_peer_id(address.rpartition("/")[2])
+        towers[key] = (*towers.get(key, ()), address)
+    clients = tuple(key_of_peer_id(client) for client in watch.clients)
+    return WatchSettings(serve=watch.serve, clients=clients, places=watch.places, towers=towers)
 
 
 async def _machines(config: NodeConfig, chain: ChainConfig, world: World, engine: ContainerEngine) -> list[Machine]:

@@ -25,7 +25,8 @@ DEFAULT_LISTEN = "/ip4/127.0.0.1/tcp/4001"
 
 class ChainConfig(Struct, frozen=True, kw_only=True):
     """Where money is settled. ``confirmations`` is how deep a deposit must lie before it counts; ``start_block`` the
-    first block that can hold something of ours, normally that of the escrow's deployment."""
+    first block that can hold something of ours, normally that of the escrow's deployment; ``coin_price`` is what one
+    coin of the chain is worth in token units, 0 when nobody said so."""
 
     rpc: str
     chain_id: int
@@ -33,12 +34,14 @@ class ChainConfig(Struct, frozen=True, kw_only=True):
     token: bytes
     confirmations: int = 1
     start_block: int = 0
+    coin_price: int = 0
 
 
 class ProviderConfig(Struct, frozen=True, kw_only=True):
     """What this machine sells. CPU, memory and disk are per slot; prices are nanotokens per GPU-second.
 
-    ``floor`` 0 is none; ``price_cap`` 0 is the usual multiple of the floor; ``quote_discount`` is permille below the
+    ``redeem_above`` is the most that is left unredeemed on a lane, in token units. ``floor`` 0 is none;
+    ``price_cap`` 0 is the usual multiple of the floor; ``quote_discount`` is permille below the
     price. ``speed`` and ``net_mbps`` 0: not measured.
     """
 
@@ -63,6 +66,7 @@ class ProviderConfig(Struct, frozen=True, kw_only=True):
     grace_ms: int = 15_000
     final_within_ms: int = 300_000
     settle_patience_ms: int = 30_000
+    redeem_above: int = 10_000_000
     engine: str = ""
 
 
@@ -74,6 +78,16 @@ class RequesterConfig(Struct, frozen=True, kw_only=True):
     close_lanes: bool = True
     close_patience_ms: int = 60_000
     lane_cost: int = 0
+
+
+class WatchConfig(Struct, frozen=True, kw_only=True):
+    """Watchtowers. ``serve``: be one, for ``clients`` only (peer ids; none: for anybody), ``places`` lanes for each.
+    ``towers`` are those that hold our own vouchers, by their addresses."""
+
+    serve: bool = False
+    clients: tuple[str, ...] = ()
+    places: int = 256
+    towers: tuple[str, ...] = ()
 
 
 class NodeConfig(Struct, frozen=True, kw_only=True):
@@ -100,6 +114,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     chain: ChainConfig | None = None
     provider: ProviderConfig = ProviderConfig()
     requester: RequesterConfig = RequesterConfig()
+    watch: WatchConfig = WatchConfig()
     sources: dict[str, str] = field(default_factory=dict)
 
 
@@ -164,6 +179,14 @@ def _assemble(home: Path, read: config_keys.Reading) -> NodeConfig:
             fix="add [chain] with rpc, chain_id, escrow and token to the config",
             where=str(read.path),
         )
+    watch = WatchConfig(**read.section("watch"))
+    if watch.serve and not chain:
+        raise ConfigError(
+            "a watchtower needs a [chain] to watch",
+            code="missing_key",
+            fix="add [chain] with rpc, chain_id, escrow and token to the config",
+            where=read.place("watch", "serve"),
+        )
     provider = ProviderConfig(**read.section("provider"))
     check_provider(provider, read.place)
     node.setdefault("name", "node")
@@ -173,6 +196,7 @@ def _assemble(home: Path, read: config_keys.Reading) -> NodeConfig:
         chain=ChainConfig(**chain) if chain else None,
         provider=provider,
         requester=RequesterConfig(**read.section("requester")),
+        watch=watch,
         sources=read.sources,
         **node,
     )

@@ -55,6 +55,13 @@ _CHAIN = {
     "start_block": Key(
         "start_block", values.read_int(0, 2**53), "123456", "The first block to look at: the escrow's own. Default 0."
     ),
+    "coin_price": Key(
+        "coin_price",
+        values.read_tokens,
+        '"2500"',
+        "What one coin of the chain is worth in tokens: vouchers are then redeemed when that is worth the gas. Default "
+        "0: gas is not weighed.",
+    ),
 }
 _PROVIDER = {
     "price": Key("price", values.read_price, '"0.30/h"', "Tokens per card and hour. Default 0.30/h."),
@@ -148,6 +155,12 @@ _PROVIDER = {
         '"30s"',
         "How long the requester is left to close its lane before the voucher is redeemed. Default 30s.",
     ),
+    "redeem_above": Key(
+        "redeem_above",
+        values.read_tokens,
+        '"25"',
+        "The most tokens you leave in signatures on one lane; above it they are redeemed during the lease. Default 10.",
+    ),
     "engine": Key(
         "engine", values.read_text, '"unix:///var/run/docker.sock"', "The Docker Engine to use. Default: `DOCKER_HOST`."
     ),
@@ -170,15 +183,35 @@ _REQUESTER = {
         "are cheaper by that. Default 0.",
     ),
 }
+_WATCH = {
+    "serve": Key(
+        "serve",
+        values.read_bool,
+        "true",
+        "Be a watchtower (`cfab up --watch`): hold others' vouchers and redeem them when their payer leaves while they "
+        "are offline. The escrow pays them; you pay the gas. Default false.",
+    ),
+    "clients": Key("clients", values.read_peer_ids, '["12D3Koo…"]', "The peers you do that for. Default: anybody."),
+    "places": Key(
+        "places", values.read_int(1, 4096), "64", "How many payment lanes each of them may have. Default 256."
+    ),
+    "towers": Key(
+        "towers",
+        values.read_towers,
+        '["/ip4/203.0.113.7/tcp/4001/p2p/12D3Koo…"]',
+        "As a provider: the watchtowers that get your newest vouchers every few seconds.",
+    ),
+}
 KEYS: dict[str, dict[str, Key]] = {
     "node": _NODE,
     "chain": _CHAIN,
     "provider": _PROVIDER,
     "requester": _REQUESTER,
+    "watch": _WATCH,
 }
 """section → key → what it takes."""
 _PREFIX = "CFAB_"
-_FLAGS = {"introducers": "--join"}
+_FLAGS = {"introducers": "--join", "serve": "--watch"}
 """Where the flag of ``cfab up`` has another name than the key."""
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from bootstrap.identity import key_of_peer_id
 from market.errors import InvalidRequest
 from market.money import parse_hourly_price, parse_tokens
 from node import countries
@@ -95,6 +96,22 @@ def read_introducers(value: Any) -> tuple[str, ...]:
             fix = 'for example ["/ip4/203.0.113.7/tcp/4001/p2p/12D3Koo…"]'
             raise _wrong(f"takes addresses that end in /p2p/<peer id>, not '{item[:80]}'", fix)
     return tuple(items)
+
+
+def read_peer_ids(value: Any) -> tuple[str, ...]:
+    items = read_list(value)
+    for item in items:
+        try:
+            key_of_peer_id(item)
+        except InvalidRequest:
+            raise _wrong(f"takes peer ids, not '{item[:80]}'", 'for example ["12D3Koo…"]: see cfab status') from None
+    return tuple(items)
+
+
+def read_towers(value: Any) -> tuple[str, ...]:
+    items = read_introducers(value)
+    read_peer_ids([item.rpartition("/")[2] for item in items])
+    return items
 
 
 def read_url(value: Any) -> str:

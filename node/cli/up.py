@@ -28,6 +28,7 @@ _STOP_S = 30.0
 @click.command(cls=Command)
 @click.option("--provide", is_flag=True, help="Sell this machine's GPUs (or CPUs).")
 @click.option("--introducer", is_flag=True, help="Help newcomers meet the network.")
+@click.option("--watch", is_flag=True, help="Redeem for providers that are offline when their payer leaves.")
 @click.option("-c", "--config", "file", metavar="FILE", help="Another config file than the home's.")
 @click.option("--name", metavar="NAME", help="What to call this node.")
 @click.option("--listen", multiple=True, metavar="ADDR", help="Listen there, such as /ip4/0.0.0.0/tcp/4001.")
@@ -38,6 +39,7 @@ def up(
     *,
     provide: bool,
     introducer: bool,
+    watch: bool,
     file: str | None,
     name: str | None,
     listen: tuple[str, ...],
@@ -53,6 +55,7 @@ def up(
     given: dict[str, Any] = {
         "node.provide": provide or None,
         "node.introducer": introducer or None,
+        "watch.serve": watch or None,
         "node.name": name,
         "node.listen": listen or None,
         "node.introducers": join or None,

@@ -10,6 +10,7 @@ import pytest
 from market.errors import InvalidRequest
 from node.config import NodeConfig, load_config
 from node.config_keys import KEYS
+from node.config_values import ConfigError
 
 CHAIN = """
 [chain]
@@ -93,6 +94,44 @@ close_lanes = false
     assert provider.quote_discount == 125
     assert not config.requester.close_lanes
     assert str(config.api_socket) == "/run/a.sock"
+
+
+def test_money_at_risk_and_watchtowers_are_settings(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        f"""
+{CHAIN}
+coin_price = "2500.5"
+[provider]
+redeem_above = "25"
+[watch]
+serve = true
+clients = ["{PEER}"]
+places = 64
+towers = ["/dns4/tower.example.org/tcp/4001/p2p/{PEER}"]
+""",
+    )
+    assert config.chain is not None
+    assert (config.chain.coin_price, config.provider.redeem_above) == (2_500_500_000, 25_000_000)
+    assert (config.watch.serve, config.watch.clients, config.watch.places) == (True, (PEER,), 64)
+    assert config.watch.towers == (f"/dns4/tower.example.org/tcp/4001/p2p/{PEER}",)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("[watch]\nserve = true\n", "needs a [chain]"),
+        ("[watch]\nclients = ['12D3KooWwrong']\n", "peer ids"),
+        ("[watch]\ntowers = ['/ip4/1.2.3.4/tcp/5']\n", "/p2p/"),
+        (f"[watch]\ntowers = ['/ip4/1.2.3.4/tcp/5/p2p/{PEER[:-4]}']\n", "peer ids"),
+        ("[watch]\nplaces = 0\n", "places"),
+    ],
+)
+def test_a_watch_that_cannot_be_is_refused_with_its_line(tmp_path: Path, text: str, part: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(tmp_path, text)
+    assert part in refused.value.message + refused.value.fix
+    assert refused.value.where == f"{tmp_path / 'config.toml'}:2"
 
 
 def test_flag_beats_variable_beats_file(tmp_path: Path) -> None:
