@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from heapq import nsmallest
 from operator import attrgetter
 
@@ -24,6 +25,10 @@ _COMBINATIONS = 3
 """Sets of rules for which several changes at once are proposed."""
 _SETS_TRIED, _OFFERS_TRIED = 16, 12
 """How many sets are looked at, and offers of each."""
+
+KNOWN_RUNTIMES = frozenset({"runc", "runsc", "crun", "youki", "kata-runtime", "nvidia"})
+"""Whoever asks for one of these means it."""
+_SLIPS = 2
 
 Faults = Mapping[int, Sequence[Row]]
 """The offers of a book by the rules they break."""
@@ -170,6 +175,37 @@ def _word(field: str, column: str, word: str) -> _Find:
     return find
 
 
+def _runtime(rows: Sequence[Row], book: OfferBook, ask: Ask) -> Way:
+    """A misspelt one only: which sandbox will do is not for a program to propose."""
+    wanted = ask.requirements.runtime
+    if wanted in KNOWN_RUNTIMES:
+        return ()
+    offered = {word for row in rows for word in book.offer_at(row.handle).record.runtimes}
+    near = get_close_matches(wanted, sorted(offered), 1)
+    return (("runtime", near[0]),) if near else ()
+
+
+def _allow(rows: Sequence[Row], book: OfferBook, ask: Ask) -> Way:
+    """Mistyped keys only: of those allowed who offer nothing, the ones that are another's but for a digit or two.
+    Nobody can make a key that looks so much like somebody else's."""
+    typed = [key.hex() for key in ask.limits.allow if not book.offers_of(key)]
+    parts = {part for key in typed for part in _parts(key)}
+    # Of keys that differ in two places at most, one third at least is the same.
+    sellers = (book.offer_at(row.handle).record.provider.hex() for row in rows)
+    alike = sorted({key for key in sellers if not parts.isdisjoint(_parts(key))}) if parts else []
+    meant = {one: next((key for key in alike if _differ(key, one) <= _SLIPS), one) for one in typed}
+    keys = tuple(meant.get(key.hex(), key.hex()) for key in ask.limits.allow)
+    return (("allow", keys),) if {*keys} & {*alike} else ()
+
+
+def _parts(key: str) -> tuple[tuple[int, str], ...]:
+    return (0, key[:21]), (1, key[21:42]), (2, key[42:])
+
+
+def _differ(one: str, other: str) -> int:
+    return sum(a != b for a, b in zip(one, other, strict=True))
+
+
 _WAYS: dict[str, _Find] = {
     "simulated": lambda rows, book, ask: (("allow_simulated", True),),
     "gpu": _word("gpus", "klass", "gpu"),
@@ -181,11 +217,13 @@ _WAYS: dict[str, _Find] = {
     "price": _price,
     "region": _word("regions", "region", "region"),
     "jurisdiction": _word("jurisdictions", "jurisdiction", "jurisdiction"),
+    "runtime": _runtime,
     "cuda": _largest("cuda_milli", "cuda"),
     "driver": _driver,
     "interruption": _interruption,
     "reputation": _largest("min_reputation", "reputation"),
     "rtt": _round_trip,
+    "allow": _allow,
 }
 """For every rule that may be given up."""
 
@@ -200,10 +238,12 @@ _HOLDS: dict[str, Callable[[Row, Query], bool]] = {
     "price": lambda row, query: row.price <= query.max_price,
     "region": lambda row, query: bool(row.region & query.regions),
     "jurisdiction": lambda row, query: bool(row.jurisdiction & query.jurisdictions),
+    "runtime": lambda row, query: row.runtimes & query.runtimes == query.runtimes,
     "cuda": lambda row, query: row.cuda >= query.cuda,
     "driver": lambda row, query: row.driver >= query.driver,
     "interruption": lambda row, query: row.notice >= query.notice,
     "reputation": lambda row, query: row.reputation >= query.reputation,
     "rtt": lambda row, query: not query.max_rtt_us or 0 < row.rtt_us <= query.max_rtt_us,
+    "allow": lambda row, query: query.allow is None or row.provider in query.allow,
 }
 """Those rules on rows, as in :func:`market.offer_row.fits`."""

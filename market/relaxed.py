@@ -1,7 +1,7 @@
 """What a job could give way in: one change to its requirements or limits, and how to make it.
 
 Not everything is a matter of degree: whom to trust, on which chain, on what terms and in which sandbox are not for a
-program to propose.
+program to propose. Only where one of them is plainly mistyped is the right spelling named.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class Change(Struct, frozen=True, kw_only=True):
     Attributes:
         rule: the rule of :data:`market.feasibility.RULES` that it is about.
         field: of the requirements or of the limits.
-        value: what the field must be. Of a list of words the one that is missing, or an empty list: any.
+        value: what the field must be. Of a list of words the one that is missing, or an empty list: any. Of keys all
+            of them, in hex.
         matches: how many offers would fit that do not fit now, if this alone were changed; 0 where it takes more.
     """
 
@@ -37,6 +38,9 @@ class Change(Struct, frozen=True, kw_only=True):
 def apply(changes: Iterable[Change], requirements: Requirements, limits: Limits) -> tuple[Requirements, Limits]:
     """Requirements and limits with the changes made."""
     for change in changes:
+        if change.field == "allow":
+            limits = replace(limits, allow=tuple(map(bytes.fromhex, _words(change.value))))
+            continue
         if change.field in Limits.__struct_fields__:
             limits = replace(limits, **{change.field: change.value})
             continue
@@ -45,6 +49,10 @@ def apply(changes: Iterable[Change], requirements: Requirements, limits: Limits)
             value = (*old, value)
         requirements = replace(requirements, **{change.field: value})
     return requirements, limits
+
+
+def _words(value: Value) -> tuple[str, ...]:
+    return value if isinstance(value, tuple) else ()
 
 
 def relaxed(ask: Ask, changes: Iterable[Change]) -> Ask:

@@ -27,6 +27,9 @@ PURSE = Purse(payer=PAYER, signer=SESSION, chain_id=CHAIN_ID, escrow=ESCROW)
 SELLERS = [a_signer(f"s{number}") for number in range(6)]
 MODELS = ("NVIDIA GeForce RTX 4090", "NVIDIA H100 80GB HBM3", "NVIDIA RTX A6000", "Tesla T4", "NVIDIA A100-SXM4-40GB")
 
+SLIPPED = SELLERS[0].key.hex()[:-1] + ("0" if SELLERS[0].key[-1] & 15 else "1")
+"""The first seller's key, with the last digit mistyped."""
+
 OFFERS = st.fixed_dictionaries(
     {
         "price": st.integers(0, 10**7),
@@ -61,7 +64,8 @@ FLAGS = st.fixed_dictionaries(
         "jurisdiction": st.sampled_from([("eu",), ("us",), ("de", "sg")]),
         "cuda": st.sampled_from(["12.0", "12.4"]),
         "driver": st.sampled_from(["550", "535.104"]),
-        "runtime": st.just("runsc"),
+        "runtime": st.sampled_from(["runsc", "rnc"]),
+        "allow": st.sampled_from([(SLIPPED,), (SLIPPED, SELLERS[1].key.hex())]),
         "min_reputation": st.just("0.5"),
         "interruptible": st.just(True),
         "simulated": st.just(True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from market import nearest
 from market.explain import why_not
 from market.feasibility import RULES
+from tests.fakes.samples import a_signer
 from tests.unit.market.test_explain import BROKEN, NOW, a_book, wanting
 from tests.unit.market.test_offer_index import a_query, a_row
 
@@ -49,3 +50,22 @@ def test_one_set_of_changes_counts_everybody_it_lets_in():
     [suggestion] = why_not(book, wanting(cpu_milli=10), NOW).suggestions
     assert {change.field: change.value for change in suggestion.changes} == {"cpu_milli": 6, "max_price": 280_000}
     assert suggestion.matches == 1
+
+
+def test_a_misspelt_runtime_is_spelt_right_and_another_sandbox_is_never_proposed():
+    offers = ({"runtimes": ("runc",)}, {"runtimes": ("runc", "runsc")}, {"runtimes": ()})
+    [found] = why_not(a_book(*offers), wanting(runtime="runcs"), NOW).suggestions
+    assert [(change.field, change.value) for change in found.changes] in ([("runtime", "runc")], [("runtime", "runsc")])
+    assert found.matches in (1, 2)
+    for meant in ("runsc", "kata-runtime", "something-else"):
+        assert why_not(a_book({"runtimes": ("runc",)}), wanting(runtime=meant), NOW).suggestions == ()
+
+
+def test_a_key_with_a_digit_mistyped_is_corrected_and_a_stranger_is_never_proposed():
+    book, key = a_book({}, {"price": 300_000}), a_signer("s0").key
+    slipped, far = bytes([key[0] ^ 0x11, *key[1:]]), bytes([key[0] ^ 0x11, key[1] ^ 1, *key[2:]])
+    other = b"o" * 32
+    [found] = why_not(book, wanting({"allow": (other, slipped)}), NOW).suggestions
+    assert [(change.rule, change.value) for change in found.changes] == [("allow", (other.hex(), key.hex()))]
+    assert found.matches == 1
+    assert why_not(book, wanting({"allow": (far,)}), NOW).suggestions == ()
