@@ -316,7 +316,10 @@ class Payee:
     async def _look(self, lane: LaneKey, depth: int) -> LaneOnChain:
         latest = await self._chain.lane(lane)
         confirmed = await self._chain.lane(lane, confirmations=depth) if depth else latest
-        return replace(latest, balance=min(latest.balance, confirmed.balance), claimed=confirmed.claimed)
+        # Balances of two epochs do not compare: what was confirmed before a close is gone, and a deposit since then
+        # of the same size would pass for it.
+        settled = confirmed.balance if confirmed.epoch == latest.epoch else latest.claimed
+        return replace(latest, balance=min(latest.balance, settled), claimed=confirmed.claimed)
 
 
 def _newest(books: LaneBooks) -> Voucher:

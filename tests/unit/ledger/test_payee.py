@@ -361,6 +361,24 @@ async def test_a_closed_lane_admits_again_at_once(autojump_clock: MockClock, wor
     await world.funded(B, 50)
 
 
+async def test_a_deposit_after_a_close_is_not_confirmed_by_the_one_before_it(autojump_clock: MockClock) -> None:
+    world = LaneWorld(confirmations=2)
+    await world.funded(A, 100)
+    for side in (world.payer, world.payee):
+        await side.release(A)
+    proposal = await world.payer.start_close(world.lane.payee)
+    consent = await world.payee.consent_close(proposal.lane, proposal.cumulative, proposal.deadline_s)
+    hasty = world.chain.view(world.lane.payer, confirmations=0)
+    await hasty.close_together(
+        world.lane, cumulative=0, deadline_s=proposal.deadline_s, payee_signature=consent, payer_signature=b""
+    )
+    await hasty.deposit(world.lane.payee, world.lane.signer, 100)
+
+    assert not await world.payee.admit(B, world.lane, 100)
+    await trio.sleep(2)
+    assert await world.payee.admit(B, world.lane, 100)
+
+
 async def test_a_lane_of_strangers_leaves_no_trace(autojump_clock: MockClock, world: LaneWorld) -> None:
     for index in range(5):
         empty = replace(world.lane, signer=bytes([index]) * 20)
