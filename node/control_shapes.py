@@ -62,8 +62,31 @@ class LeaseLine(TypedDict):
     price: PriceView
 
 
+class TowerView(TypedDict):
+    """A watchtower that holds our newest vouchers of ``lanes``. ``behind`` is what it does not hold yet; ``trouble``
+    says why not, or is empty."""
+
+    peer_id: str
+    lanes: int
+    behind: Money
+    trouble: str
+
+
+class WatchView(TypedDict):
+    """What the node watches as a watchtower: lanes of other providers, and how many of their payers are leaving.
+    ``saved`` is what it has redeemed for them since its start; ``trouble`` is empty, or says what is in the way."""
+
+    providers: int
+    lanes: int
+    leaving: int
+    saved: Money
+    trouble: str
+
+
 class ProviderView(TypedDict):
-    """What the node sells. ``earned`` is what vouchers promise it, over all lanes and their whole life."""
+    """What the node sells. ``earned`` is what vouchers promise it, over all lanes and their whole life; ``unredeemed``
+    is what of that it still holds in signatures only. ``trouble`` says why lanes cannot be looked after, or is empty.
+    ``towers`` are the watchtowers that hold its vouchers."""
 
     paused: bool
     machine: str
@@ -72,12 +95,15 @@ class ProviderView(TypedDict):
     total_slots: int
     free_slots: int
     earned: Money
+    unredeemed: Money
+    trouble: str
+    towers: list[TowerView]
     leases: list[LeaseLine]
 
 
 class StatusView(TypedDict):
-    """The node at a glance. ``dropped`` counts gossip that was not believed, by reason; ``chain`` and ``provider`` are
-    null for a node without one."""
+    """The node at a glance. ``dropped`` counts gossip that was not believed, by reason; ``chain``, ``provider``
+    and ``watch`` are null for a node without one."""
 
     version: str
     name: str
@@ -92,6 +118,7 @@ class StatusView(TypedDict):
     jobs: JobCounts
     chain: ChainView | None
     provider: ProviderView | None
+    watch: WatchView | None
 
 
 class OfferView(TypedDict, total=False):

@@ -37,6 +37,7 @@ from node.lease_board import PREFIX as LEASE_PREFIX
 from node.lease_board import LeaseBoard, load_board
 from node.market_shapes import BidView, DepthView, HistoryBar
 from node.market_window import MarketWindow
+from node.money_at_risk import redeem_before_leaving, tower_views, watch_view
 from node.offer_intake import OfferIntake
 from node.plan_shapes import ExplainView, PlanView
 from node.planner import Planner
@@ -107,6 +108,7 @@ class NodeService:
             "jobs": {"active": len(self._trading.buying.desk.jobs) if self._trading else 0, "total": len(jobs)},
             "chain": await self._chain_view(),
             "provider": self._provider_view(),
+            "watch": watch_view(self._trading),
         }
 
     async def offers(self, query: Json) -> list[OfferView]:
@@ -269,6 +271,7 @@ class NodeService:
         return self._provider_changed(selling)
 
     async def shutdown(self) -> None:
+        await redeem_before_leaving(self._trading)
         self._stop.set()
 
     def _set_draining(self, draining: bool) -> Json:
@@ -305,6 +308,9 @@ class NodeService:
             "total_slots": sum(machine.description.slots for machine in selling.machines),
             "free_slots": sum(machine.inventory.free_slots for machine in selling.machines),
             "earned": money(sum(lane.signed for lane in selling.payee.summary())),
+            "unredeemed": money(selling.collector.unredeemed()),
+            "trouble": selling.collector.trouble,
+            "towers": tower_views(selling),
             "leases": [views.lease_line(board) for board in selling.desk.boards.values()],
         }
 

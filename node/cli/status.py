@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from node.cli.amounts import amount, price
+from node.cli.amounts import amount, price, units
 from node.cli.node_access import connect
 from node.cli.options import Command, current_session
-from node.cli.terminal import safe, short
+from node.cli.terminal import mark, safe, short
 
 
 @click.command(cls=Command)
@@ -33,6 +33,36 @@ def status() -> None:
         print(f"chain     {safe(chain.get('chain_id'))} · {state} · account {safe(chain.get('account'))}")
     if view.get("provider"):
         print("selling   " + provider_line(view["provider"]))
+        for line in risk_lines(view["provider"]):
+            print(f"          {line}")
+    if view.get("watch"):
+        print("watching  " + watch_line(view["watch"]))
+
+
+def risk_lines(view: dict[str, Any]) -> list[str]:
+    """What is held in signatures only, and who else holds it."""
+    lines = []
+    if units(view.get("unredeemed")):
+        lines.append(f"{amount(view['unredeemed'])} tokens not redeemed yet")
+    for tower in view.get("towers") or ():
+        state = f"{safe(tower.get('lanes'))} lanes"
+        if units(tower.get("behind")):
+            state += f", {amount(tower['behind'])} tokens behind"
+        trouble = safe(tower.get("trouble"))
+        lines.append(f"watchtower {short(tower.get('peer_id'))}: {state}" + (f" · {trouble}" if trouble else ""))
+    if view.get("trouble"):
+        lines.append(f"{mark('warn')} {safe(view['trouble'])}")
+    return lines
+
+
+def watch_line(view: dict[str, Any]) -> str:
+    """What the node watches for others, in one line."""
+    lanes, providers = safe(view.get("lanes")), safe(view.get("providers"))
+    line = f"{lanes} lanes of {providers} providers · {amount(view.get('saved'))} tokens saved"
+    if view.get("leaving"):
+        line += f" · {safe(view['leaving'])} payers leaving"
+    trouble = safe(view.get("trouble"))
+    return line + (f" · {mark('warn')} {trouble}" if trouble else "")
 
 
 def provider_line(view: dict[str, Any]) -> str:

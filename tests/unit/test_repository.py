@@ -45,6 +45,7 @@ TESTED_ELSEWHERE = {
     "node/light_client.py": "tests/simulation/test_light.py",
     "node/light_session.py": "tests/integration/test_light_client.py",
     "node/machine_setup.py": "tests/integration/test_demo.py",
+    "node/money_at_risk.py": "tests/simulation/test_watchtower.py",
     "node/service.py": "tests/integration/test_demo.py",
     "node/views.py": "tests/integration/test_demo.py",
     "runtime/docker_": "tests/ports/test_engine.py",
