@@ -21,10 +21,11 @@ from hypercorn.utils import wrap_app
 from starlette.exceptions import HTTPException
 
 from market.errors import FabricError, InvalidRequest
-from node.api_errors import error_body, error_status, surprise
+from node.api_errors import API_HEADER, API_VERSION, error_body, error_status, surprise
 from node.api_routes import router
 from node.api_socket import listening_socket
 from node.control import NodeControl
+from node.wallet_routes import router as wallet_router
 
 log = logging.getLogger(__name__)
 
@@ -57,25 +58,31 @@ def make_app(control: NodeControl) -> FastAPI:
     app = FastAPI(title="ComputeFabric", version="1", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
     app.state.control = control
     app.include_router(router)
+    app.include_router(wallet_router)
 
     @app.exception_handler(FabricError)
     async def ours(request: Request, error: FabricError) -> JSONResponse:
-        return JSONResponse(error_body(error), error_status(error))
+        return _refusal(error, error_status(error))
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        return JSONResponse(error_body(InvalidRequest(first["msg"], code="invalid_request", where=where)), 400)
+        return _refusal(InvalidRequest(first["msg"], code="invalid_request", where=where), 400)
 
     @app.exception_handler(HTTPException)
     async def unrouted(request: Request, error: HTTPException) -> JSONResponse:
         code = {404: "no_such_path", 405: "wrong_method"}.get(error.status_code, "invalid_request")
-        return JSONResponse(error_body(InvalidRequest(str(error.detail), code=code)), error.status_code)
+        return _refusal(InvalidRequest(str(error.detail), code=code), error.status_code)
 
     @app.exception_handler(Exception)
     async def surprised(request: Request, error: Exception) -> JSONResponse:
         log.error("the local API failed on %s %s", request.method, request.url.path, exc_info=error)
-        return JSONResponse(error_body(surprise()), 500)
+        return _refusal(surprise(), 500)
 
     return app
+
+
+def _refusal(error: FabricError, status: int) -> JSONResponse:
+    """A refusal says which version refuses: what a newer command asks for may only be unknown here."""
+    return JSONResponse(error_body(error), status, headers={API_HEADER: str(API_VERSION)})

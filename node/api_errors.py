@@ -6,6 +6,10 @@ from typing import Any
 
 from market.errors import BrokenInvariant, FabricError, InvalidRequest, PeerFault, Unavailable
 
+API_VERSION = 2
+"""Grows when a verb or a field is added that an older node would refuse. A node says its own with every refusal, in the
+header :data:`API_HEADER`; one that says nothing is of the first."""
+API_HEADER = "Cfab-Api"
 _STATUS_BY_CODE = {
     "not_found": 404,
     "already_running": 409,

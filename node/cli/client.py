@@ -14,11 +14,14 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from market.errors import FabricError, InvalidRequest, Unavailable
+from node.api_errors import API_HEADER, API_VERSION
 
 _TIMEOUT_S = 30.0
 _MAX_LINE = 16 * 1024 * 1024
 _LONGEST_SOCKET_PATH = 107
 """Bytes; unix(7)."""
+_UNKNOWN_THERE = ("invalid_request", "no_such_path", "wrong_method")
+"""How a node refuses what it has never heard of."""
 
 
 class ApiError(FabricError):
@@ -49,13 +52,13 @@ class NodeClient:
         """
         return self._exchange("GET", _path(segments, query), None)
 
-    def post(self, *segments: str, body: dict[str, Any] | None = None) -> Any:
-        """Ask for a change.
+    def post(self, *segments: str, body: dict[str, Any] | None = None, timeout_s: float = _TIMEOUT_S) -> Any:
+        """Ask for a change. What waits for a chain's block needs a longer time-out than the usual one.
 
         Raises:
             Unavailable, ApiError: as for :meth:`get`.
         """
-        return self._exchange("POST", _path(segments, {}), body or {})
+        return self._exchange("POST", _path(segments, {}), body or {}, timeout_s=timeout_s)
 
     def process_id(self) -> int:
         """The process that listens on the socket, as the kernel knows it.
@@ -85,23 +88,23 @@ class NodeClient:
                 connection.request("GET", _path(segments, query))
                 response = connection.getresponse()
                 if response.status >= 400:
-                    raise _refusal(response.read(_MAX_LINE))
+                    raise _refusal(response.read(_MAX_LINE), response)
             yield self._objects(response)
         finally:
             connection.close()
 
-    def _exchange(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
-        connection = _UnixConnection(self._path, _TIMEOUT_S)
+    def _exchange(self, method: str, path: str, body: dict[str, Any] | None, *, timeout_s: float = _TIMEOUT_S) -> Any:
+        connection = _UnixConnection(self._path, timeout_s)
         payload = None if body is None else json.dumps(body).encode()
         try:
-            with self._clear_failures():
+            with self._clear_failures(timeout_s):
                 connection.request(method, path, payload, {"Content-Type": "application/json"} if payload else {})
                 response = connection.getresponse()
                 raw = response.read()
         finally:
             connection.close()
         if response.status >= 400:
-            raise _refusal(raw)
+            raise _refusal(raw, response)
         return _decoded(raw)
 
     def _objects(self, response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
@@ -117,7 +120,7 @@ class NodeClient:
             yield item
 
     @contextmanager
-    def _clear_failures(self) -> Iterator[None]:
+    def _clear_failures(self, timeout_s: float = _TIMEOUT_S) -> Iterator[None]:
         where = str(self._path)
         try:
             yield
@@ -127,7 +130,7 @@ class NodeClient:
         except PermissionError:
             raise InvalidRequest("this node belongs to another user", code="not_permitted", where=where) from None
         except TimeoutError:
-            raise Unavailable(f"the node did not answer within {_TIMEOUT_S:.0f} s", code="timeout") from None
+            raise Unavailable(f"the node did not answer within {timeout_s:.0f} s", code="timeout") from None
         except (http.client.HTTPException, ConnectionError):
             raise Unavailable("the node stopped in the middle of its answer", code="node_stopped") from None
 
@@ -160,10 +163,20 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _refusal(raw: bytes) -> ApiError:
+def _refusal(raw: bytes, response: http.client.HTTPResponse) -> ApiError:
     body = _decoded(raw)
     error = body.get("error") if isinstance(body, dict) else None
-    return ApiError(error if isinstance(error, dict) else {"code": "bad_answer", "message": "the node refused"})
+    error = error if isinstance(error, dict) else {"code": "bad_answer", "message": "the node refused"}
+    said = response.getheader(API_HEADER, "1")
+    version = int(said) if said.isascii() and said.isdigit() else 1
+    if error.get("code") in _UNKNOWN_THERE and version != API_VERSION:
+        than = "older" if version < API_VERSION else "newer"
+        error = {
+            **error,
+            "message": f"the running node is {than} than this command, and refused: {error.get('message')}",
+            "fix": "start it again with this one: cfab down && cfab up" if than == "older" else "use the newer cfab",
+        }
+    return ApiError(error)
 
 
 def _decoded(raw: bytes) -> Any:

@@ -59,7 +59,7 @@ def plan(target: str, command: tuple[str, ...], *, file: str | None, **flags: An
     else:
         typed = TypedJob.read(flags, file, image=target, command=command, others=home)
     request = typed.request()
-    view: dict[str, Any] = connect(session).post("plan", body=request.to_json())
+    view: dict[str, Any] = connect(session).post("plan", body=request.to_post())
     if session.as_json:
         session.emit(view)
     else:

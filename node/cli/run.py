@@ -69,7 +69,7 @@ def _others(**switches: bool) -> tuple[str, ...]:
 def _submit(typed: TypedJob, *, detach: bool, ticks: bool, mirror: bool) -> int:
     session, request = current_session(), typed.request()
     client = connect(session)
-    answer: dict[str, Any] = client.post("jobs", body=request.to_json())
+    answer: dict[str, Any] = client.post("jobs", body=request.to_post())
     job, gang = str(answer["job"]), [str(one) for one in answer.get("jobs", ())]
     if detach:
         if session.as_json:

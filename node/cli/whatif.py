@@ -62,7 +62,7 @@ def _ask(request: JobRequest) -> Seen:
     from node.what_if import what_if
 
     forbid_join(session)
-    return Seen("whatif", what_if(connect(session).post("plan", body=request.to_json())))
+    return Seen("whatif", what_if(connect(session).post("plan", body=request.to_post())))
 
 
 def _print(view: dict[str, Any], *, propose: Propose) -> None:

@@ -79,7 +79,7 @@ async def sell_job(market: LocalMarket, narrator: Narrator) -> Sold:
     async with open_reader(market) as reader:
         before = await checks.read_wallets(reader, market.accounts)
     client = market.client(REQUESTER)
-    submit = partial(client.post, "jobs", body=request.to_json())
+    submit = partial(client.post, "jobs", body=request.to_post())
     job = str((await trio.to_thread.run_sync(submit))["job"])
     narrator.step("submitted", f"{request.name}, job {short(job)}, from examples/digits/job.yaml", job=job)
     follow = partial(follow_job, client, job, narrator.session, ticks=True)

@@ -93,6 +93,10 @@ class JobRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         plain: dict[str, Any] = msgspec.to_builtins(self)
         return plain
 
+    def to_post(self) -> dict[str, Any]:
+        """The same without what is as usual, so that a node that runs since before a field was added takes the job."""
+        return _unusual(self)
+
     @classmethod
     def from_json(cls, data: Any) -> JobRequest:
         """Read and check what :meth:`to_json` wrote, or what another program wrote in its place.
@@ -140,6 +144,19 @@ class JobRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise InvalidRequest(f"'{taken[0]}' is set for every member of a gang", code="reserved_variable")
         if len(self.spec.env) + len(ours) > _MAX_ENV:
             raise InvalidRequest(f"a gang has room for {_MAX_ENV - len(ours)} variables", code="invalid_request")
+
+
+def _unusual(struct: Struct) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for field in msgspec.structs.fields(struct):
+        value = getattr(struct, field.name)
+        if field.required or value != _usual(field):
+            plain[field.name] = _unusual(value) if isinstance(value, Struct) else msgspec.to_builtins(value)
+    return plain
+
+
+def _usual(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
 
 
 def is_plain_path(path: str) -> bool:

@@ -61,7 +61,7 @@ def test_any_mix_of_keys_and_values_is_a_request_or_problems_with_places(lines: 
     text = "".join(f"{key}: {value}\n" for key, value in lines)
     found = outcome(text.encode())
     if isinstance(found, JobRequest):
-        assert JobRequest.from_json(found.to_json()) == found
+        assert JobRequest.from_json(found.to_json()) == JobRequest.from_json(found.to_post()) == found
         assert (
             found.max_total * 1_000_000
             <= found.max_price * found.spec.max_duration_ms * found.spec.requirements.slots + 10**6
@@ -86,7 +86,7 @@ def test_keys_right_each_by_itself_make_a_request_or_name_the_two_that_clash(dat
         text += head + "".join(f"{indent}{key}: {value}\n" for key, value in keys.items())
     found = outcome(text.encode())
     if isinstance(found, JobRequest):
-        assert JobRequest.from_json(found.to_json()) == found
+        assert JobRequest.from_json(found.to_json()) == JobRequest.from_json(found.to_post()) == found
         weights_of(found.strategy, found.weights)
         needs = found.spec.requirements
         assert needs.interruptible or not needs.min_notice_ms

@@ -276,6 +276,17 @@ def test_request_survives_its_own_json() -> None:
     assert JobRequest.from_json(request.to_json()) == request
 
 
+def test_a_node_is_sent_only_what_is_not_as_usual() -> None:
+    """One that runs since before a field was added would refuse the whole job for it."""
+    request = load(GOOD)
+    sent = request.to_post()
+    assert JobRequest.from_json(sent) == request
+    assert {"machines", "quotes", "waiting"}.isdisjoint(sent)
+    assert "vram_max_mib" not in sent["spec"].get("requirements", {})
+    assert sent.items() <= {**request.to_json(), "spec": sent["spec"]}.items()
+    assert load(GOOD + "machines: 3\n").to_post()["machines"] == 3
+
+
 @pytest.mark.parametrize(
     "change",
     [
