@@ -106,7 +106,7 @@ def test_offer_without_a_card_has_no_gpu_memory(
     monkeypatch.setitem(OFFER, "memory_mib", 3815)
     header, row = cfab(home, "offers").out.decode().splitlines()
     assert row[header.index("VRAM") :].split()[0] == "-"
-    assert row[header.index("MEMORY") :].split()[0] == "4GB"
+    assert row[header.index("MEMORY") :].split()[0] == "3.7GiB"
     assert "PRICE (tokens)" in header
 
 
