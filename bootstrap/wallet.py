@@ -20,7 +20,8 @@ from market.errors import InvalidRequest
 SCRYPT_N = 2**18
 """Cost of one guess at the password: about a second and 256 MiB of memory. The default of go-ethereum."""
 _MAX_KEYSTORE_BYTES = 16 * 1024
-_MAX_SCRYPT_N = 2**20
+_MAX_MEMORY = 2**30
+_MAX_ROUNDS = 10_000_000
 
 
 def create_wallet(path: Path, password: str, *, private_key: bytes | None = None, scrypt_n: int = SCRYPT_N) -> bytes:
@@ -82,7 +83,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         keystore = json.loads(read_secret(path, limit=_MAX_KEYSTORE_BYTES))
         derivation = keystore["crypto"]
-        cost = int(derivation["kdfparams"].get("n", 0))
+        affordable = _is_affordable(derivation["kdfparams"])
         shaped = keystore["version"] == 3 and {"cipher", "ciphertext", "kdf", "mac"} <= derivation.keys()
     except FileNotFoundError:
         raise InvalidRequest(
@@ -90,9 +91,16 @@ def _read(path: Path) -> dict[str, Any]:
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise _not_a_wallet(path) from None
-    if not shaped or cost > _MAX_SCRYPT_N:  # a made-up cost would eat all memory before the password is even tried
+    if not shaped or not affordable:
         raise _not_a_wallet(path)
     return dict(keystore)
+
+
+def _is_affordable(parameters: dict[str, Any]) -> bool:
+    """Whether one try at the password is bearable: a made-up cost would eat all memory, or never end, before the
+    password is even looked at."""
+    n, r, p, c, length = (int(parameters.get(name, 1)) for name in ("n", "r", "p", "c", "dklen"))
+    return min(n, r, p, c, length) > 0 and 128 * n * r <= _MAX_MEMORY and p <= 16 and c <= _MAX_ROUNDS and length <= 64
 
 
 def _account_of(keystore: dict[str, Any], path: Path) -> bytes:

@@ -6,6 +6,7 @@ from functools import partial
 
 from msgspec import Struct
 
+from ledger.hot_payer import HotPayer
 from ledger.payer import Payer
 from market.errors import Unavailable
 from node.auction import Auctioneer, Purse
@@ -76,7 +77,7 @@ async def open_buying(world: World, settings: TradingSettings, intake: OfferInta
 
 
 async def _open_payer(world: World, settings: TradingSettings) -> Payer:
-    payer = Payer(
+    payer = HotPayer(
         world.chain,
         world.journal,
         world.session_key,

@@ -248,19 +248,27 @@ class ReceiptView(TypedDict, total=False):
 
 
 class LaneView(TypedDict):
-    """One payment account. ``available`` is balance less everything signed; ``exit_at`` is set while an exit runs."""
+    """One payment account. ``balance`` is all that was ever put in and not taken back, ``held`` what of it is still
+    there, ``reserved`` what open leases may still draw, ``available`` what nobody was promised. ``exit_at`` is set
+    while an exit runs: when it is due."""
 
+    payer: str
     payee: str
     signer: str
     balance: Money
     claimed: Money
     signed: Money
     available: Money
+    held: Money
+    reserved: Money
+    leases: int
     exit_at: str | None
 
 
 class WalletView(TypedDict):
-    """The wallet and its lanes. ``gas`` is the chain's own coin in its smallest part, as decimal text."""
+    """The wallet and its lanes. ``gas`` is the chain's own coin in its smallest part, as decimal text. ``lanes`` are
+    those we pay from, ``paid_lanes`` those that pay us. ``payout_to`` is the account that gets the earnings, and
+    ``left_today`` what the limit per day leaves; null without such settings."""
 
     account: str
     signer: str
@@ -268,6 +276,9 @@ class WalletView(TypedDict):
     gas: str
     held: Money
     lanes: list[LaneView]
+    paid_lanes: list[LaneView]
+    payout_to: str | None
+    left_today: Money | None
 
 
 class LaneExit(TypedDict):

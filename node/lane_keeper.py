@@ -48,15 +48,17 @@ class LaneKeeper:
         self._ask_again_at: dict[bytes, float] = {}
         self._stuck: set[bytes] = set()
         self._busy: set[bytes] = set()
+        self.kept: set[bytes] = set()
+        """Payees whose lanes were filled by hand: they stay as they are until their owner takes the money back."""
 
     def learn(self, payee: bytes, provider: bytes) -> None:
         """Remember which node stands behind a payee account."""
         self._providers[payee] = provider
 
     def in_use(self, payee: bytes) -> bool:
-        """Whether a lease still pays from the lane to this payee."""
+        """Whether a lease still pays from the lane to this payee, or its owner wants it kept."""
         lane = self._payer.lane(payee)
-        return any(one.open_leases for one in self._payer.summary() if one.lane == lane)
+        return payee in self.kept or any(one.open_leases for one in self._payer.summary() if one.lane == lane)
 
     async def step(self, payee: bytes) -> None:
         """One attempt to bring an idle lane's rest home. Returns without having done anything if the lane is used,

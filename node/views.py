@@ -139,12 +139,16 @@ def receipt_view(
 def lane_view(lane: LaneSummary) -> LaneView:
     """One payment account of the wallet."""
     return {
+        "payer": "0x" + lane.lane.payer.hex(),
         "payee": "0x" + lane.lane.payee.hex(),
         "signer": "0x" + lane.lane.signer.hex(),
         "balance": money(lane.balance),
         "claimed": money(lane.claimed),
         "signed": money(lane.signed),
         "available": money(max(0, lane.free)),
+        "held": money(lane.held),
+        "reserved": money(lane.reserved),
+        "leases": lane.open_leases,
         "exit_at": rfc3339(lane.exit_at * 1000) if lane.exit_at else None,
     }
 

@@ -25,11 +25,23 @@ def read_password(option: str | None, *, twice: bool = False) -> str:
         InvalidRequest: the file cannot be read, is open to others, or the password is empty.
     """
     source = option or os.environ.get(VARIABLE, "")
-    if source:
-        raw = sys.stdin.buffer.read(_MAX_BYTES + 1) if source == "-" else _read_file(source)
-        password = _decoded(raw)
-    else:
-        password = _ask(twice=twice)
+    return _checked(_from_source(source) if source else _ask(twice=twice), source)
+
+
+def read_other_password(option: str | None, *, prompt: str, flag: str) -> str:
+    """The password of something else than the wallet, from a file, stdin (``-``) or a prompt.
+
+    Raises:
+        Usage, InvalidRequest: as for :func:`read_password`.
+    """
+    return _checked(_from_source(option) if option else read_hidden(prompt, flag), option or "")
+
+
+def _from_source(source: str) -> str:
+    return _decoded(sys.stdin.buffer.read(_MAX_BYTES + 1) if source == "-" else _read_file(source))
+
+
+def _checked(password: str, source: str) -> str:
     if not password:
         raise InvalidRequest(
             "the password is empty",

@@ -8,6 +8,7 @@ import click
 
 from market.errors import InvalidRequest
 from node.cli.amounts import amount
+from node.cli.earnings import earnings
 from node.cli.node_access import connect
 from node.cli.options import Command, Group, current_session
 from node.cli.prices import price, set_price
@@ -20,6 +21,7 @@ def provider() -> None:
     """Pause, resume, price and watch this machine's offer."""
 
 
+provider.add_command(earnings)
 provider.add_command(price)
 provider.add_command(set_price)
 

@@ -42,6 +42,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Money": {
         "wallet": ("node.cli.wallet:wallet", "The account that pays and is paid."),
         "chain": ("node.cli.chain:chain", "Where the contract lies that holds the money."),
+        "stake": ("node.cli.stake:stake", "What a provider puts up against lying."),
         "receipts": ("node.cli.receipts:receipts", "What was used, paid and returned."),
     },
     "Rest": {
