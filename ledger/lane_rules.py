@@ -27,10 +27,16 @@ class RedeemReason(StrEnum):
     LAST = "last"
 
 
-def shortfall(books: LaneBooks, account: LeaseAccount) -> int:
-    """What must be deposited so that the lease's whole cap is covered and nobody else's cover is touched."""
+def cover_target(account: LeaseAccount, cover: int | None) -> int:
+    """What of the lease's cap is to be covered: ``cover``, by default all of it; never less than is covered already."""
+    return account.cap if cover is None else max(account.cover, min(cover, account.cap))
+
+
+def shortfall(books: LaneBooks, account: LeaseAccount, cover: int | None = None) -> int:
+    """What must be deposited so that ``cover`` of the lease (by default its whole cap) is covered and nobody else's
+    cover is touched."""
     others = books.reserved - max(account.cover - account.amount, 0)
-    return max(0, books.signed + others + account.cap - account.amount - books.balance)
+    return max(0, books.signed + others + cover_target(account, cover) - account.amount - books.balance)
 
 
 def cover_possible(books: LaneBooks, account: LeaseAccount) -> int:

@@ -25,7 +25,14 @@ from ledger.lane_facts import (
     TransactionMined,
 )
 from ledger.lane_journal import ClosedLease, LaneJournal
-from ledger.lane_rules import cover_possible, facts_of_late_voucher, facts_of_voucher, has_room, view_good_until_ms
+from ledger.lane_rules import (
+    cover_possible,
+    cover_target,
+    facts_of_late_voucher,
+    facts_of_voucher,
+    has_room,
+    view_good_until_ms,
+)
 from ledger.ports import Chain, Journal, LaneKey, LaneOnChain, Transaction
 from ledger.redeem_plan import MAX_ROWS
 from ledger.voucher import Domain, Voucher, check_voucher, close_digest, decode_voucher
@@ -99,6 +106,12 @@ class Payee:
         """Whether we keep books of the lane."""
         return self._lanes.knows(lane)
 
+    def cover_of(self, lease_id: bytes) -> int:
+        """What is set aside for an open lease; 0 for others."""
+        lane = self._lanes.lane_of(lease_id)
+        account = self._lanes.books(lane).lease(lease_id) if lane else None
+        return account.cover if account else 0
+
     def owed_cumulative(self, lane: LaneKey) -> int:
         """What the lane's newest voucher is for: the contract's ``claimed`` once all is paid."""
         return self._lanes.books(lane).signed
@@ -113,16 +126,17 @@ class Payee:
         lease_id: bytes,
         lane: LaneKey,
         cap: int,
-        first_tick: int | None = None,
+        cover: int | None = None,
         confirmations: int | None = None,
     ) -> bool:
         """Whether the lane's confirmed deposit covers this lease beside all that is owed and promised on it.
 
-        True sets the lease's cap aside as far as the deposit reaches, for good. May be asked again at any time.
+        True sets so much aside for good. May be asked again at any time, and for more.
 
         Args:
             cap: the most the lease may ever cost.
-            first_tick: at least this much of the cap must be covered; without it all of it.
+            cover: how much of the cap is to be set aside in all; all of it by default. No more than that is taken,
+                as the payer may have deposited the rest for other leases.
             confirmations: blocks on top of the deposit, instead of the payee's own.
 
         Raises:
@@ -133,7 +147,6 @@ class Payee:
             raise PeerFault("the lane pays somebody else", code="wrong_lane")
         if not 0 <= cap <= MAX_BOOKED:
             raise InvalidRequest(f"a lease cannot cost {cap} units", code="bad_cap")
-        least = cap if first_tick is None else min(first_tick, cap)
         async with self._lanes.locks(lane).books:
             account = await self._account(lease_id, lane, cap)
             latest = await self._observe(lane, confirmations)
@@ -141,10 +154,10 @@ class Payee:
             short = 0 < latest.delay_s < self._chain.exit_delay_s  # its payer could be gone before anybody looks
             if latest.exit_at or short or not has_room(books, account) or await self._close_may_come(books, latest):
                 return False
-            cover = cover_possible(books, account)
-            if cover < least:
+            wanted = cover_target(account, cover)
+            if cover_possible(books, account) < wanted:
                 return False
-            if facts := _facts_of_admission(books, account, cover):
+            if facts := _facts_of_admission(books, account, wanted):
                 await self._lanes.record(lane, *facts)
             return True
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 from ledger.lane import MAX_OPEN_LEASES, LaneBooks, LaneSummary, LeaseAccount, summarise
 from ledger.lane_facts import MAX_BOOKED, AmountVouched, LeaseClosed, LeaseCovered, LeaseOpened
 from ledger.lane_journal import LaneJournal
-from ledger.lane_rules import cumulative_for, shortfall
+from ledger.lane_rules import cover_target, cumulative_for, shortfall
 from ledger.payer_chain import PayerChain
 from ledger.ports import Chain, Journal, LaneKey, Transaction
 from ledger.voucher import (
@@ -102,15 +102,28 @@ class Payer:
                 raise InvalidRequest("too many open leases with this provider", code="too_many_leases")
             await self._lanes.record(lane, LeaseOpened(lease_id=lease_id, cap=cap))
 
-    async def ensure_funded(self, lease_id: bytes) -> Transaction | None:
-        """Make sure that the lane covers the lease's whole cap beside all it owes and has promised.
+    def cover_of(self, lease_id: bytes) -> int:
+        """What is set aside for an open lease; 0 for others."""
+        lane = self._lanes.lane_of(lease_id)
+        account = self._lanes.books(lane).lease(lease_id) if lane else None
+        return account.cover if account else 0
+
+    async def ensure_funded(
+        self, lease_id: bytes, cover: int | None = None, *, may_deposit: bool = True
+    ) -> Transaction | None:
+        """Make sure that the lane covers the lease beside all it owes and has promised.
 
         Cancels a running exit of ours first: the newer wish counts. None when no deposit was needed.
+
+        Args:
+            cover: how much of the lease's cap, in all; all of it by default.
+            may_deposit: False to use only what the lane holds already.
 
         Raises:
             Unavailable: the chain does not answer, or an earlier deposit may still be on its way
                 (``deposit_pending``); ask again.
-            InvalidRequest: unknown lease, or the wallet is short of tokens or gas.
+            InvalidRequest: unknown lease, or the wallet is short of tokens or gas; ``not_covered`` when the lane holds
+                too little and nothing may be deposited.
         """
         lane, _ = self._open_lease(lease_id)
         async with self._lanes.locks(lane).chain:
@@ -119,9 +132,11 @@ class Payer:
             if books.exit_at:
                 books = await self._chain.cancel_exit(lane)
             _, account = self._open_lease(lease_id)
-            missing = shortfall(books, account)
+            missing = shortfall(books, account, cover)
+            if missing and not may_deposit:
+                raise InvalidRequest(f"the lane lacks {missing} units for this lease", code="not_covered")
             deposited = await self._chain.deposit(lane, missing) if missing else None
-            await self._cover(lane, lease_id)
+            await self._cover(lane, lease_id, cover)
             return deposited
 
     async def acknowledge(self, lease_id: bytes, amount: int) -> Voucher:
@@ -225,15 +240,15 @@ class Payer:
         async with self._lanes.locks(lane).chain:
             return await self._chain.finish_exit_when_due(lane)
 
-    async def _cover(self, lane: LaneKey, lease_id: bytes) -> None:
+    async def _cover(self, lane: LaneKey, lease_id: bytes, cover: int | None) -> None:
         async with self._lanes.locks(lane).books:
             books = self._lanes.books(lane)
             account = books.lease(lease_id)
-            if account is None or account.cover == account.cap:
+            if account is None or account.cover == cover_target(account, cover):
                 return
-            if shortfall(books, account):
+            if shortfall(books, account, cover):
                 raise Unavailable("the deposit is not in the lane (any more)", code="deposit_pending")
-            await self._lanes.record(lane, LeaseCovered(lease_id=lease_id, cover=account.cap))
+            await self._lanes.record(lane, LeaseCovered(lease_id=lease_id, cover=cover_target(account, cover)))
 
     async def _acknowledged_before(self, lease_id: bytes, amount: int) -> Voucher:
         ended = await self._lanes.closed_lease(lease_id)

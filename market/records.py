@@ -128,7 +128,10 @@ class InputFile(Struct, frozen=True, kw_only=True):
 
 
 class JobSpec(Struct, frozen=True, kw_only=True):
-    """What shall run. Travels only to the provider that won; everyone else sees its hash."""
+    """What shall run. Travels only to the provider that won; everyone else sees its hash.
+
+    ``fund_ahead_ms`` is the stretch whose cost is set aside at a time (``market.cover``); 0 for all of it at once.
+    """
 
     image: Line
     command: Annotated[tuple[Annotated[str, Meta(max_length=131_072)], ...], Meta(max_length=1024)]
@@ -139,6 +142,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     outputs: Annotated[tuple[Line, ...], Meta(max_length=64)] = ()
     shm_mib: Count = 64
     max_duration_ms: Annotated[int, Meta(ge=1_000, le=31 * 86_400_000)]
+    fund_ahead_ms: Annotated[int, Meta(ge=0, le=31 * 86_400_000)] = 0
 
 
 class Bid(Struct, frozen=True, kw_only=True):
@@ -255,6 +259,7 @@ class ExitReason(StrEnum):
     IMAGE = "image"
     START_FAILED = "start_failed"
     UNPAID = "unpaid"
+    UNFUNDED = "unfunded"
     DRAINED = "drained"
     LOST = "lost"
 

@@ -22,6 +22,11 @@ _ERRORS: dict[ExitReason | None, tuple[str, str, bool]] = {
     ExitReason.IMAGE: ("the provider could not get or accept the image", "check the image reference", True),
     ExitReason.START_FAILED: ("the container could not be started", "check the command", False),
     ExitReason.UNPAID: ("payments stopped: provider and requester lost each other", "submit it again", True),
+    ExitReason.UNFUNDED: (
+        "the money that was set aside for the job ran out, and no more came",
+        "send tokens to the wallet; its outputs were kept",
+        True,
+    ),
     ExitReason.CANCELLED: ("the provider ended the job", "submit it again", True),
     ExitReason.DRAINED: ("the provider took its machine back", "submit it again", True),
     ExitReason.LOST: ("the provider was lost", "submit it again; unspent money comes back", True),

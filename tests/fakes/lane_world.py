@@ -57,6 +57,10 @@ class LaneWorld:
     async def crash_payer(self, *, keep_in_flight: bool = False) -> None:
         """The payer's process dies, and another one starts on what its journal kept."""
         self.payer_journal = self.payer_journal.crash(keep_in_flight=keep_in_flight)
+        await self.restart_payer()
+
+    async def restart_payer(self) -> None:
+        """Another payer process, on the journal as it is."""
         self.payer = self._new_payer()
         await self.payer.load()
 

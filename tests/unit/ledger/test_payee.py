@@ -73,14 +73,20 @@ async def test_one_deposit_is_not_promised_twice(autojump_clock: MockClock, worl
     assert world.payee.summary()[0].free == 0
 
 
-async def test_a_first_tick_is_enough_for_a_payer_who_adds_later(autojump_clock: MockClock, world: LaneWorld) -> None:
+async def test_a_stretch_is_enough_for_a_payer_who_adds_later(autojump_clock: MockClock, world: LaneWorld) -> None:
     await deposit(world, 30)
 
     assert not await world.payee.admit(A, world.lane, 100)
-    assert await world.payee.admit(A, world.lane, 100, first_tick=10)
-    assert not await world.payee.admit(B, world.lane, 100, first_tick=1)
+    assert await world.payee.admit(A, world.lane, 100, cover=10)
+    # No more was taken than was asked for: the rest is there for others.
+    assert not await world.payee.admit(B, world.lane, 60, cover=21)
+    assert await world.payee.admit(B, world.lane, 60, cover=20)
+    assert not await world.payee.admit(A, world.lane, 100, cover=11)
     await deposit(world, 100)
-    assert await world.payee.admit(B, world.lane, 60, first_tick=10)
+    assert await world.payee.admit(A, world.lane, 100, cover=70)
+    assert await world.payee.admit(A, world.lane, 100, cover=5), "what was promised is not taken back"
+    assert [world.payee.cover_of(lease) for lease in (A, B, C)] == [70, 20, 0]
+    assert await world.payee.admit(B, world.lane, 60)
     too_much = sign_voucher(world.session, domain(world), world.lane, 71)
     assert await code_of(partial(world.payee.accept, A, 71, too_much)) == "over_cover"
     await world.payee.accept(A, 70, sign_voucher(world.session, domain(world), world.lane, 70))
@@ -197,7 +203,7 @@ async def test_vouchers_are_taken_while_the_chain_is_away(autojump_clock: MockCl
 
 async def test_a_voucher_beyond_a_balance_that_has_grown_is_taken(autojump_clock: MockClock, world: LaneWorld) -> None:
     await deposit(world, 30)
-    assert await world.payee.admit(A, world.lane, 100, first_tick=10)
+    assert await world.payee.admit(A, world.lane, 100, cover=10)
     await deposit(world, 70)
 
     await world.payee.accept(A, 90, sign_voucher(world.session, domain(world), world.lane, 90))
