@@ -55,8 +55,8 @@ simulation: ## many nodes in one process on a virtual clock
 integration: setup-test ## real engine, real chain, several node processes
 	$(PYTEST) tests/integration
 
-bench: setup-test ## measured figures: start of a job, the command line, an idle node (never asserted)
-	@$(BIN)/python -m tests.bench
+bench: setup-test ## measured figures, never asserted: matching, shortlist, intake, late-joiner, first-try, nodes (ARGS="first-try": one)
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 bench-peers: ## our matching beside a published scheduler's own example, on one core (needs cargo)
 	@$(BIN)/python -m tests.bench.peers

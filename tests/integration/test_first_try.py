@@ -1,4 +1,4 @@
-"""Real nodes that all buy and sell, in processes of their own: counting with rivals saves tries. No time is asserted."""
+"""Real nodes that all buy and sell, in two processes: counting with rivals saves tries. No time is asserted."""
 
 from __future__ import annotations
 
