@@ -93,6 +93,7 @@ NUMBERS: list[tuple[type[Struct], str, int, int]] = [
     (InputFile, "size", 0, 2**40),
     (JobSpec, "shm_mib", 0, 1_000_000),
     (JobSpec, "max_duration_ms", 1_000, MONTH),
+    (JobSpec, "fund_ahead_ms", 0, MONTH),
     (Bid, "issued_at", 0, YEAR_9999),
     (Bid, "expires_at", 0, YEAR_9999),
     (Quote, "price", 0, 10**15),
