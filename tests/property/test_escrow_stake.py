@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from msgspec import structs
 
 from ledger.create2 import DelayTerms
 from ledger.ports import Contradiction, LaneKey
 from ledger.voucher import SessionKey, sign_voucher
+from tests.fakes.escrow_fuzz import fuzz
 from tests.fakes.escrow_model import EscrowModel
 from tests.fakes.escrow_on_revm import EVERYTHING, FUNDER, EscrowOnRevm
 from tests.fakes.stake_model import NOBODY, RevertError
@@ -191,14 +191,6 @@ class StakeMachine(RuleBasedStateMachine):
 
 
 def test_a_stake_is_held_and_lost_as_the_model_says() -> None:
-    happened.clear()
-    run_state_machine_as_test(
-        StakeMachine,
-        settings=settings(
-            max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
-    )
     done = ("taken", "slashed", "slashed while leaving")
     refused = ("StakeLocked", "NothingStaked", "AlreadyPunished", "NotItsStatement", "NoContradiction")
-    for needed in done + refused:
-        assert happened[needed] > 0, f"I14: the run never saw '{needed}'"
+    fuzz(StakeMachine, happened, done + refused, examples=150, steps=40)
