@@ -170,8 +170,8 @@ class Payee:
             voucher: the voucher, or its encoding as received.
 
         Raises:
-            PeerFault: ``not_admitted``, ``wrong_lane``, ``over_cap``, ``too_small``, ``over_balance``, ``over_cover``
-                or one of :func:`ledger.voucher.check_voucher`'s; nothing changed.
+            PeerFault: ``not_admitted``, ``wrong_lane``, ``over_cap``, ``too_small``, ``over_balance``, ``over_cover``,
+                ``lane_closing`` or one of :func:`ledger.voucher.check_voucher`'s; nothing changed.
             Unavailable: the journal could not write, or the deposit had to be checked and the chain is away.
         """
         voucher = decode_voucher(voucher) if isinstance(voucher, bytes) else voucher
@@ -186,7 +186,8 @@ class Payee:
         async with self._lanes.locks(lane).books:
             is_open = self._lanes.books(lane).lease(lease_id) is not None
             ended = None if is_open else await self._lanes.closed_lease(lease_id)
-            facts = await self._judge(lane, partial(_facts, lease_id, ended, amount, voucher))
+            decide = partial(_facts, lease_id, ended, amount, voucher)
+            facts = await (self._judge_late(lane, decide) if ended else self._judge(lane, decide))
             if facts:
                 await self._lanes.record(lane, *facts, urgent=True)
 
@@ -276,6 +277,17 @@ class Payee:
                     raise
         await self._observe(lane)
         return decide(self._lanes.books(lane))
+
+    async def _judge_late(self, lane: LaneKey, decide: Callable[[LaneBooks], list[Fact]]) -> list[Fact]:
+        """As :meth:`_judge` for a lease that is over: its payer may hold our consent to close below this voucher."""
+        consent = self._lanes.books(lane).consent
+        if consent is None or consent.epoch != self._lanes.books(lane).epoch:
+            return await self._judge(lane, decide)
+        latest = await self._observe(lane)
+        facts = decide(self._lanes.books(lane))
+        if facts and await self._close_may_come(self._lanes.books(lane), latest):
+            raise PeerFault("the lane is about to close", code="lane_closing")
+        return facts
 
     async def _account(self, lease_id: bytes, lane: LaneKey, cap: int) -> LeaseAccount:
         known_lane = self._lanes.lane_of(lease_id)
