@@ -20,6 +20,7 @@ from bootstrap.identity import key_of_peer_id, load_node_seed, load_session_key
 from bootstrap.wallet import load_wallet
 from ledger.evm_chain import open_evm_chain
 from ledger.evm_tokens import EvmTokens
+from ledger.payout_rules import PayoutPlan
 from ledger.sqlite_journal import open_journal
 from ledger.voucher import SessionKey
 from market.errors import FabricError, InvalidRequest
@@ -40,6 +41,7 @@ from node.service import NodeService
 from node.system_clock import SystemClock
 from node.trading import TradingNode, TradingSettings, World, trading_node
 from node.trading_world import WatchSettings
+from node.wallet_desk import open_wallet_desk
 from runtime.docker_engine import open_docker_engine
 from runtime.nvidia_probe import NvidiaProbe
 from runtime.ports import ContainerEngine, EngineInfo, Gpu
@@ -98,7 +100,7 @@ async def _serve_to_the_end(config: NodeConfig, password: str, stop: trio.Event,
 async def _serve(config: NodeConfig, password: str, stop: trio.Event) -> None:
     clock = SystemClock()
     async with AsyncExitStack() as stack:
-        journal = world = trading = None
+        journal = world = trading = desk = None
         if config.chain is not None:
             # First of all: its lock says "another node runs on this home" before a busy port could say less.
             journal = await stack.enter_async_context(open_journal(config.home / JOURNAL_FILE))
@@ -113,6 +115,7 @@ async def _serve(config: NodeConfig, password: str, stop: trio.Event) -> None:
                 _open_world(config, config.chain, password, seed=seed, network=network, journal=journal, clock=clock)
             )
             trading = await stack.enter_async_context(_open_trading(config, config.chain, world))
+            desk = await open_wallet_desk(world, trading, _payout_plan(config))
         intake = trading.intake if trading else _listen_only(network, clock)
         market = open_window(network, clock, intake, history_file=config.home / HISTORY_FILE)
         service = NodeService(
@@ -125,12 +128,15 @@ async def _serve(config: NodeConfig, password: str, stop: trio.Event) -> None:
             world=world,
             trading=trading,
             stop=stop,
+            wallet_desk=desk,
         )
         tasks = await stack.enter_async_context(trio.open_nursery())
         tasks.start_soon(exchange.exchange_forever)
         tasks.start_soon(market.keep_history_forever)
         if trading is None:
             tasks.start_soon(intake.catch_up_forever)
+        if desk is not None:
+            tasks.start_soon(desk.keeper.run_forever)
         await tasks.start(serve_api, service, config.api_socket)
         log.info("node %s is up at %s", config.name, ", ".join(network.addresses()) or "no address")
         await stop.wait()
@@ -185,6 +191,7 @@ async def _open_world(
             wallet=SessionKey(secret),
             folder=config.home,
             gas_price=EvmTokens(chain).gas_price,
+            tokens=EvmTokens(chain),
         )
 
 
@@ -200,6 +207,7 @@ async def _open_trading(config: NodeConfig, chain: ChainConfig, world: World) ->
         opening_cost=config.requester.lane_cost,
         exposure_cap=config.provider.redeem_above,
         coin_units=chain.coin_price,
+        daily_limit=config.wallet.daily_limit,
         watch=_watch_settings(config.watch),
     )
     if not config.provide:
@@ -212,6 +220,13 @@ async def _open_trading(config: NodeConfig, chain: ChainConfig, world: World) ->
         machines = await _machines(config, chain, world, engine)
         async with trading_node(world, settings, machines=machines, engine=engine) as node:
             yield node
+
+
+def _payout_plan(config: NodeConfig) -> PayoutPlan | None:
+    payout = config.payout
+    if not payout.address:
+        return None
+    return PayoutPlan(to=payout.address, threshold=payout.threshold, every=payout.every, keep=payout.keep)
 
 
 def _watch_settings(watch: WatchConfig) -> WatchSettings:

@@ -7,7 +7,6 @@ from functools import partial
 from msgspec import Struct
 
 from ledger.hot_payer import HotPayer
-from ledger.payer import Payer
 from market.errors import Unavailable
 from node.auction import Auctioneer, Purse
 from node.award_shelf import AwardShelf
@@ -29,7 +28,7 @@ class Buying(Struct, frozen=True, kw_only=True):
 
     desk: RequesterDesk
     duties: RequesterDuties
-    payer: Payer
+    payer: HotPayer
     lanes: LaneKeeper
     files: RequesterFiles
     history: LaneHistory
@@ -76,12 +75,13 @@ async def open_buying(world: World, settings: TradingSettings, intake: OfferInta
     )
 
 
-async def _open_payer(world: World, settings: TradingSettings) -> Payer:
+async def _open_payer(world: World, settings: TradingSettings) -> HotPayer:
     payer = HotPayer(
         world.chain,
         world.journal,
         world.session_key,
         world.clock.now_ms,
+        limit=settings.daily_limit,
         confirmations=settings.confirmations,
         first_block=settings.start_block,
     )
@@ -89,14 +89,14 @@ async def _open_payer(world: World, settings: TradingSettings) -> Payer:
     return payer
 
 
-async def _open_experience(world: World, settings: TradingSettings, intake: OfferIntake, payer: Payer) -> Experience:
+async def _open_experience(world: World, settings: TradingSettings, intake: OfferIntake, payer: HotPayer) -> Experience:
     opening = partial(_opening_cost, settings, intake, payer)
     experience = Experience(intake.book, world.journal, world.clock, opening=opening)
     await experience.restore()
     return experience
 
 
-def _opening_cost(settings: TradingSettings, intake: OfferIntake, payer: Payer, provider: bytes) -> int:
+def _opening_cost(settings: TradingSettings, intake: OfferIntake, payer: HotPayer, provider: bytes) -> int:
     """What paying a provider costs in gas: nothing where a lane to it still holds money."""
     if not settings.opening_cost:
         return 0
@@ -105,17 +105,18 @@ def _opening_cost(settings: TradingSettings, intake: OfferIntake, payer: Payer, 
     return 0 if is_open else settings.opening_cost
 
 
-async def _funds(world: World, payer: Payer) -> int | None:
-    """What could be set aside for a job now: the wallet's tokens and what its lanes hold promised to nobody."""
+async def _funds(world: World, payer: HotPayer) -> int | None:
+    """What could be set aside for a job now: the wallet's tokens and what its lanes hold promised to nobody, as far as
+    today's limit allows."""
     try:
         tokens = await world.chain.token_balance(world.chain.account)
     except Unavailable:
         return None
-    return tokens + sum(max(0, lane.free) for lane in payer.summary())
+    return min(tokens + sum(max(0, lane.free) for lane in payer.summary()), payer.left_today())
 
 
 def _open_desk(
-    world: World, intake: OfferIntake, payer: Payer, files: RequesterFiles, experience: Experience
+    world: World, intake: OfferIntake, payer: HotPayer, files: RequesterFiles, experience: Experience
 ) -> tuple[Auctioneer, RequesterDesk]:
     purse = Purse(
         payer=world.chain.account,

@@ -90,6 +90,22 @@ class WatchConfig(Struct, frozen=True, kw_only=True):
     towers: tuple[str, ...] = ()
 
 
+class WalletConfig(Struct, frozen=True, kw_only=True):
+    """The hot keys of this machine: ``daily_limit`` token units at most are given away in one day of UTC; 0: no
+    limit."""
+
+    daily_limit: int = 0
+
+
+class PayoutConfig(Struct, frozen=True, kw_only=True):
+    """Where earnings go (``address`` empty: nowhere), from which sum on, how often, and what stays."""
+
+    address: bytes = b""
+    threshold: int = 1_000_000
+    every: str = ""
+    keep: int = 0
+
+
 class NodeConfig(Struct, frozen=True, kw_only=True):
     """Everything a node is told before it starts.
 
@@ -115,6 +131,8 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     provider: ProviderConfig = ProviderConfig()
     requester: RequesterConfig = RequesterConfig()
     watch: WatchConfig = WatchConfig()
+    wallet: WalletConfig = WalletConfig()
+    payout: PayoutConfig = PayoutConfig()
     sources: dict[str, str] = field(default_factory=dict)
 
 
@@ -197,6 +215,8 @@ def _assemble(home: Path, read: config_keys.Reading) -> NodeConfig:
         provider=provider,
         requester=RequesterConfig(**read.section("requester")),
         watch=watch,
+        wallet=WalletConfig(**read.section("wallet")),
+        payout=PayoutConfig(**read.section("payout")),
         sources=read.sources,
         **node,
     )

@@ -202,12 +202,42 @@ _WATCH = {
         "As a provider: the watchtowers that get your newest vouchers every few seconds.",
     ),
 }
+_WALLET = {
+    "daily_limit": Key(
+        "daily_limit",
+        values.read_tokens,
+        '"20"',
+        "How many tokens this node may give away by its vouchers in one day (UTC). A job starts only if all "
+        "it can cost still fits. Default 0: no limit.",
+    ),
+}
+_PAYOUT = {
+    "address": Key(
+        "address",
+        values.read_address,
+        '"0x…"',
+        "The account that gets what this node earns: yours, with its key elsewhere. Default: earnings stay here.",
+    ),
+    "threshold": Key(
+        "threshold", values.read_tokens, '"5"', "Nothing is sent below this: a transfer costs gas. Default 1."
+    ),
+    "every": Key(
+        "every",
+        values.read_schedule,
+        '"week"',
+        "Send at most once per `day`, `week` (from Monday) or month (from its day `1` to `28`), UTC. Default: as "
+        "soon as the threshold is reached.",
+    ),
+    "keep": Key("keep", values.read_tokens, '"2"', "Tokens that always stay in the node's account. Default 0."),
+}
 KEYS: dict[str, dict[str, Key]] = {
     "node": _NODE,
     "chain": _CHAIN,
     "provider": _PROVIDER,
     "requester": _REQUESTER,
     "watch": _WATCH,
+    "wallet": _WALLET,
+    "payout": _PAYOUT,
 }
 """section → key → what it takes."""
 _PREFIX = "CFAB_"

@@ -22,6 +22,7 @@ _MULTIADDR = re.compile(
 )
 _PERCENT = re.compile(r"(\d{1,3})(?:\.(\d))?\s?%", re.ASCII)
 _MAX_MBPS = 1_000_000
+_LAST_DAY = 28
 _SIMULATED = re.compile(r"simulated:([A-Za-z0-9-]{1,48}):(\d+(?:GB|GiB|MiB))")
 
 
@@ -139,6 +140,14 @@ def read_price(value: Any) -> int:
 def read_tokens(value: Any) -> int:
     """An amount of tokens, such as ``"0.02"``, as units."""
     return parse_tokens(read_text(value))
+
+
+def read_schedule(value: Any) -> str:
+    """``day``, ``week``, a day of the month that every month has, or nothing."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else read_text(value)
+    if text in ("", "day", "week") or (text.isascii() and text.isdigit() and 1 <= int(text) <= _LAST_DAY):
+        return text.lstrip("0")
+    raise _wrong("takes day, week, or a day of the month from 1 to 28", 'for example "week"')
 
 
 def read_percent(most: int) -> Callable[[Any], int]:

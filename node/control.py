@@ -16,6 +16,7 @@ from node.control_shapes import Check, JobView, LogPiece, Money, OfferView, Pric
 if TYPE_CHECKING:
     from node.market_shapes import BidView, DepthView, HistoryBar
     from node.plan_shapes import ExplainView, PlanView
+    from node.wallet_control import WalletControl
 
 JOB_STATES = (
     "queued",
@@ -59,6 +60,15 @@ class NodeControl(Protocol):
     """Verbs on a running node. Each may raise the errors of :mod:`market.errors`; ``InvalidRequest`` with code
     ``not_found`` is raised for an id nobody knows. Every verb may be repeated. The two streams are generators because
     whoever leaves one early must close it in its own task."""
+
+    @property
+    def wallet_desk(self) -> WalletControl:
+        """What may be asked of the node's money.
+
+        Raises:
+            InvalidRequest: ``no_chain``.
+        """
+        ...
 
     async def status(self) -> Json:
         """A :class:`StatusView`."""

@@ -43,6 +43,7 @@ from node.plan_shapes import ExplainView, PlanView
 from node.planner import Planner
 from node.ports import Clock, Network
 from node.trading import Selling, TradingNode, World
+from node.wallet_control import WalletControl
 
 VERSION = "0.1.0"
 _LOG_PIECE = 64 * 1024
@@ -70,8 +71,10 @@ class NodeService:
         world: World | None,
         trading: TradingNode | None,
         stop: trio.Event,
+        wallet_desk: WalletControl | None = None,
     ) -> None:
         self._config = config
+        self._wallet_desk = wallet_desk
         self._network = network
         self._intake = intake
         self._market = market
@@ -81,6 +84,12 @@ class NodeService:
         self._trading = trading
         self._stop = stop
         self._started_at = clock.now_ms()
+
+    @property
+    def wallet_desk(self) -> WalletControl:
+        self._buying()
+        assert self._wallet_desk is not None
+        return self._wallet_desk
 
     async def status(self) -> Json:
         config = self._config
@@ -213,7 +222,7 @@ class NodeService:
 
     async def wallet(self) -> WalletView:
         world, buying = self._need_world(), self._buying()
-        lanes = buying.payer.summary()
+        lanes, selling = buying.payer.summary(), self._trading.selling if self._trading else None
         return {
             "account": "0x" + world.chain.account.hex(),
             "signer": "0x" + world.session_key.address.hex(),
@@ -221,6 +230,9 @@ class NodeService:
             "gas": str(await world.chain.gas_balance(world.chain.account)),
             "held": money(sum(lane.held for lane in lanes)),
             "lanes": [views.lane_view(lane) for lane in lanes],
+            "paid_lanes": [views.lane_view(lane) for lane in selling.payee.summary()] if selling else [],
+            "payout_to": "0x" + payout.hex() if (payout := self._config.payout.address) else None,
+            "left_today": money(buying.payer.left_today()) if buying.payer.limit else None,
         }
 
     async def exit_lane(self, payee: str) -> Json:

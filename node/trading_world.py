@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from ledger.payee import Wallet
 from ledger.ports import Chain, Journal
+from ledger.token_account import TokenAccount
 from ledger.voucher import SessionKey
 from market.signing import Signer
 from node.gas_worth import GasPrice
@@ -33,7 +34,7 @@ class TradingSettings(Struct, frozen=True, kw_only=True):
     leaves it to the requester to close the lane; ``close_patience_s`` how long a requester asks an absent provider;
     ``opening_cost`` what opening and settling a payment lane costs in gas, as token units. ``exposure_cap`` is the most
     that a provider leaves unredeemed on a lane and ``coin_units`` what one of the chain's coins is worth, both in token
-    units; 0 coins' worth: nobody said so.
+    units; 0 coins' worth: nobody said so. ``daily_limit`` is what may be vouched for in a day, 0 for no limit.
     """
 
     poll_s: float = 2.0
@@ -45,11 +46,13 @@ class TradingSettings(Struct, frozen=True, kw_only=True):
     opening_cost: int = 0
     exposure_cap: int = 10_000_000
     coin_units: int = 0
+    daily_limit: int = 0
     watch: WatchSettings = WatchSettings()
 
 
 class World(Struct, frozen=True, kw_only=True):
-    """The ports and keys a trading node works with. ``gas_price`` is None where it cannot be asked."""
+    """The ports and keys a trading node works with. ``gas_price`` is None where it cannot be asked,
+    ``tokens`` where plain tokens cannot be sent."""
 
     network: Network
     journal: Journal
@@ -61,3 +64,4 @@ class World(Struct, frozen=True, kw_only=True):
     wallet: Wallet
     folder: Path
     gas_price: GasPrice | None = None
+    tokens: TokenAccount | None = None

@@ -7,6 +7,8 @@ from typing import Any
 
 from ledger.hot_payer import HotPayer
 from ledger.lane_journal import LaneJournal
+from ledger.payout_rules import PayoutPlan
+from ledger.payouts import Payouts
 from ledger.permit_deposits import with_permits
 from ledger.ports import LaneOnChain, NewEntry
 from ledger.ready_transactions import APPROVE_GAS, DEPOSIT_GAS, ready_deposit
@@ -45,7 +47,7 @@ class WalletDesk(StakeDesk):
         super().__init__(world)
         self._trading = trading
         self._tokens = tokens
-        self._keeper = keeper
+        self.keeper = keeper
         self._domain = Domain(world.chain.chain_id, world.chain.escrow)
         self._kept = f"wallet/kept/{self._domain.chain_id}-{self._domain.escrow.hex()}/"
         chain, self._permits = with_permits(world.chain, tokens, world.wallet)
@@ -135,15 +137,15 @@ class WalletDesk(StakeDesk):
             root = f"{side}/{self._domain.chain_id}-{self._domain.escrow.hex()}/lane/"
             for stream in await self._world.journal.streams(root):
                 lines += lane_lines(side, await self._world.journal.read(stream))
-        lines += payout_lines(await self._keeper.payouts.entries())
+        lines += payout_lines(await self.keeper.payouts.entries())
         lines += await self.stake_lines()
         lines.sort(key=lambda line: line["time"], reverse=True)
         return lines
 
     async def payouts(self) -> PayoutsView:
-        payouts = self._keeper.payouts
+        payouts = self.keeper.payouts
         plan, books = payouts.plan, payouts.books
-        waiting, next_ms = await payouts.due(await self._keeper.earned())
+        waiting, next_ms = await payouts.due(await self.keeper.earned())
         lines = payout_lines(await payouts.entries())
         return {
             "to": "0x" + plan.to.hex() if plan else None,
@@ -229,12 +231,18 @@ class WalletDesk(StakeDesk):
         }
 
 
-async def open_wallet_desk(
-    world: World, trading: TradingNode, tokens: TokenAccount, keeper: PayoutKeeper
-) -> WalletDesk:
-    """A desk that knows which lanes were filled by hand, and the state of the payouts."""
-    desk = WalletDesk(world, trading, tokens, keeper)
-    await keeper.payouts.load()
+async def open_wallet_desk(world: World, trading: TradingNode, plan: PayoutPlan | None) -> WalletDesk:
+    """A desk that knows which lanes were filled by hand, and the state of the payouts.
+
+    Args:
+        plan: where earnings go; None leaves them where they are.
+    """
+    tokens = world.tokens
+    assert tokens is not None
+    domain, now_ms = Domain(world.chain.chain_id, world.chain.escrow), world.clock.now_ms
+    payouts = Payouts(tokens, world.journal, plan, domain, now_ms)
+    await payouts.load()
+    desk = WalletDesk(world, trading, tokens, PayoutKeeper(payouts, world.journal, domain, now_ms))
     await desk.load()
     return desk
 

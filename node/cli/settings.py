@@ -15,6 +15,8 @@ _UNSET_AT_ZERO = frozenset(
     {"provider.floor", "provider.price_cap", "provider.notice", "provider.speed", "provider.net"}
 )
 
+_TOKENS = frozenset({"wallet.daily_limit", "payout.threshold", "payout.keep"})
+
 
 @click.command(cls=Command)
 @click.option("-c", "--config", "file", metavar="FILE", help="Another config file than the home's.")
@@ -55,7 +57,7 @@ def _rows(loaded: Any) -> list[tuple[str, Any, str]]:
 
 
 def _value(dotted: str, field: str, value: Any) -> Any:
-    from market.money import format_hourly
+    from market.money import format_hourly, format_tokens
     from node.quantities import format_duration, format_memory
 
     if dotted == "chain.rpc":
@@ -66,6 +68,8 @@ def _value(dotted: str, field: str, value: Any) -> Any:
         return format_hourly(value)
     if dotted == "provider.gpu":
         return value.kind if value.kind != "simulated" else f"simulated:{value.model}:{format_memory(value.vram_mib)}"
+    if dotted in _TOKENS:
+        return format_tokens(value)
     if field.endswith("_ms"):
         return format_duration(value)
     if field.endswith("_mib"):
