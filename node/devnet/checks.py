@@ -78,7 +78,7 @@ async def read_books(reader: Reader) -> Books:
     return Books(
         deposited=sums["Deposited.amount"],
         paid=sums["Redeemed.paid"] + sums["LaneClosed.toProvider"],
-        refunded=sums["LaneClosed.toPayer"],
+        refunded=sums["LaneClosed.toPayer"] + sums["Released.toPayer"],
         held=await reader.token_balance(reader.escrow),
     )
 
@@ -198,4 +198,9 @@ def _same_deal(lease: Verified[Lease], award: Verified[Award], report: Verified[
     )
 
 
-_AMOUNTS = {"Deposited": ("amount",), "Redeemed": ("paid",), "LaneClosed": ("toProvider", "toPayer")}
+_AMOUNTS = {
+    "Deposited": ("amount",),
+    "Redeemed": ("paid",),
+    "Released": ("toPayer",),
+    "LaneClosed": ("toProvider", "toPayer"),
+}

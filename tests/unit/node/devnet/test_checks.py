@@ -75,7 +75,10 @@ HISTORY = [
     event("Deposited", 3, payer=PAYER, provider=PAYEE, signer=LANE.signer, amount=DEPOSITED),
     event("Redeemed", 5, provider=PAYEE, paid=DUE - 100, rows=1),
     event("ExitStarted", 6, payer=PAYER, provider=PAYEE, signer=LANE.signer, exitAt=99),
-    event("LaneClosed", 7, payer=PAYER, provider=PAYEE, signer=LANE.signer, toProvider=100, toPayer=DEPOSITED - DUE),
+    event("Released", 6, payer=PAYER, provider=PAYEE, signer=LANE.signer, toPayer=7),
+    event(
+        "LaneClosed", 7, payer=PAYER, provider=PAYEE, signer=LANE.signer, toProvider=100, toPayer=DEPOSITED - DUE - 7
+    ),
 ]
 
 
