@@ -10,6 +10,7 @@ How the words are signed is the ledger's business (``ledger/statement.py``).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 from msgspec import Struct
@@ -111,21 +112,17 @@ def equivocation(one: Statement, other: Statement) -> Equivocation:
     return Equivocation(a=first, b=second)
 
 
-def contradiction_between(one: list[Statement], other: list[Statement]) -> Equivocation:
-    """The first contradiction between two lists, such as the grants of two leases for several slots.
-
-    Raises:
-        InvalidRequest: there is none; says why of the first pair.
-    """
-    why: InvalidRequest | None = None
-    for a in one:
-        for b in other:
-            try:
-                return equivocation(a, b)
-            except InvalidRequest as error:
-                # Of all reasons the most telling is that of the pair that comes nearest.
-                why = error if why is None or error.code in ("different_sequence", "same_statement") else why
-    raise why or InvalidRequest("there is nothing to compare", code="not_signed")
+def find_equivocation(statements: Iterable[Statement]) -> Equivocation | None:
+    """The first contradiction among signed statements of one account for one escrow, such as all receipts of a lease
+    that two nodes kept; None when they agree."""
+    known: dict[tuple[StatementKind, bytes, int], Statement] = {}
+    for statement in statements:
+        if not statement.signature:
+            continue
+        other = known.setdefault((statement.kind, statement.subject, statement.sequence), statement)
+        if other.body != statement.body:
+            return equivocation(other, statement)
+    return None
 
 
 def _receipt(report: UsageReport, body: bytes) -> Statement:

@@ -142,6 +142,16 @@ async def receipts(control: Control, job: str = "") -> list[Any]:
     return list(await control.receipts(job or None))
 
 
+@router.get("/receipts/evidence")
+async def receipt_evidence(control: Control, job: str = "") -> StreamingResponse:
+    return StreamingResponse(_lines(_generator(control.receipt_evidence(job or None))), media_type=_NDJSON)
+
+
+@router.post("/receipts/chain")
+async def receipts_on_chain(control: Control, body: Body) -> Json:
+    return await control.receipts_on_chain(body)
+
+
 @router.get("/wallet")
 async def wallet(control: Control) -> Any:
     return await control.wallet()

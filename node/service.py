@@ -42,6 +42,7 @@ from node.offer_intake import OfferIntake
 from node.plan_shapes import ExplainView, PlanView
 from node.planner import Planner
 from node.ports import Clock, Network
+from node.receipt_archive import ReceiptArchive
 from node.trading import Selling, TradingNode, World
 from node.wallet_control import WalletControl
 
@@ -208,6 +209,16 @@ class NodeService:
                     settled = msgspec.json.decode(entry.body)
             found.append(views.receipt_view(board, board.job_id, settled, gpu=await self._gpu_of(board)))
         return found[::-1]
+
+    def receipt_evidence(self, job: str | None = None) -> AsyncIterator[Json]:
+        return self._archive().evidence(job)
+
+    async def receipts_on_chain(self, lane: Json) -> Json:
+        return await self._archive().on_chain(lane)
+
+    def _archive(self) -> ReceiptArchive:
+        journal, history = self._need_journal(), self._buying().history
+        return ReceiptArchive(journal, self._need_world().chain, history, gpu_of=self._gpu_of)
 
     async def _gpu_of(self, board: LeaseBoard) -> str:
         """The model behind a lease: as our machine has it, or as the offer said when we took it."""

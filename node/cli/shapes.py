@@ -17,6 +17,14 @@ from node.control_shapes import (
 )
 from node.market_shapes import BidView, DepthView, HistoryBar, PeerReport
 from node.plan_shapes import ExplainView, PlanView
+from node.receipt_shapes import (
+    EquivocationProof,
+    ReceiptFile,
+    ShownReceipt,
+    VerifiedReceipts,
+    WrittenProof,
+    WrittenReceipts,
+)
 from node.what_if_shapes import WhatIfView
 
 
@@ -264,10 +272,14 @@ PRINTED: dict[str, tuple[object, str]] = {
     "wallet show": (WalletView, "without a running node: `account` only; so does `wallet` alone"),
     "wallet exit": (LaneExit, ""),
     "chain address": (EscrowAddress, ""),
-    "receipts": (list[ReceiptView], "with `show`: one"),
+    "receipts list": (list[ReceiptView], "so does `receipts` alone"),
+    "receipts show": (ShownReceipt, ""),
+    "receipts verify": (VerifiedReceipts, "exit code 1 when anything does not hold"),
+    "receipts export": (ReceiptFile, "`--format cloudevents`: a JSON batch; with `--output`: `WrittenReceipts`"),
+    "receipts prove": (EquivocationProof, "with `--output`: `WrittenProof`"),
     "config": (ConfigAnswer, ""),
     "version": (VersionAnswer, ""),
 }
 """Command → what it prints, and a remark."""
-EXTRA = (SubmittedJob, LogLine, ErrorAnswer, LightAnswer)
+EXTRA = (SubmittedJob, LogLine, ErrorAnswer, LightAnswer, WrittenReceipts, WrittenProof)
 """Shapes that no command's own entry names."""

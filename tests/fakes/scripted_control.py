@@ -162,6 +162,7 @@ class ScriptedControl:
         fail: method name → error raised by it.
         submitted: requests as received; ``planned``: those that were only asked about.
         plan_answer, explanation: what those who ask are told.
+        evidence: the receipts' originals, in pieces; chain_answer: what the chain says of their lanes.
         calls: names of the verbs that change something, in order.
         streams_open: how many event and log streams are being read.
     """
@@ -176,6 +177,9 @@ class ScriptedControl:
         self.plan_answer: Any = {}
         self.explanation: Any = {}
         self.calls: list[str] = []
+        self.evidence: list[Json] = []
+        self.chain_answer: Json = {}
+        self.asked_of_chain: list[Json] = []
         self.streams_open = 0
         self._released = trio.Event()
         self._token: trio.lowlevel.TrioToken | None = None
@@ -279,6 +283,16 @@ class ScriptedControl:
             "transactions": [{"purpose": "deposit", "hash": "0x" + "71" * 32, "block": 7}],
         }  # fmt: skip
         return [one] if job in (None, JOB) else []
+
+    async def receipt_evidence(self, job: str | None = None) -> AsyncIterator[Json]:
+        self._try("receipt_evidence")
+        for piece in self.evidence:
+            yield piece
+
+    async def receipts_on_chain(self, lane: Json) -> Json:
+        self._try("receipts_on_chain")
+        self.asked_of_chain.append(lane)
+        return self.chain_answer
 
     async def wallet(self) -> WalletView:
         self._try("wallet")

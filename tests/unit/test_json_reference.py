@@ -96,7 +96,7 @@ def test_what_the_node_says_of_money_is_documented() -> None:
     "words",
     ["status", "doctor", "ps", "show -", "cancel -", "offers", "depth", "history", "bids",
      "provider pause", "provider resume", "provider status", "provider price --gpu RTX4090",
-     "provider set-price 0.32/h", "wallet show", "wallet exit 0x03", "receipts", "config", "version"],
+     "provider set-price 0.32/h", "wallet show", "wallet exit 0x03", "receipts list", "config", "version"],
 )  # fmt: skip
 def test_commands_print_no_field_that_is_not_documented(control: ScriptedControl, home: Path, words: str) -> None:
     cfab(home, "run", "-d", *RUN[1:])

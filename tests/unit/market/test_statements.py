@@ -9,14 +9,14 @@ from msgspec.structs import replace
 
 from market import codec
 from market.errors import InvalidRequest, PeerFault
-from market.records import Lease, UsageReport
+from market.records import UsageReport
 from market.signing import verify
 from market.statements import (
     Statement,
     StatementKind,
     body_digest,
-    contradiction_between,
     equivocation,
+    find_equivocation,
     grants_of,
     read_grants,
     read_receipt,
@@ -132,16 +132,21 @@ def test_what_does_not_contradict_is_no_proof(changes: dict[str, Any], code: str
     assert refused.value.code == code
 
 
-def test_of_two_leases_the_slot_that_both_hold_is_found():
-    def lease(slots: tuple[int, ...], granted_at: int) -> list[Statement]:
-        award = BUYER.sign(an_award(slots=2))
-        record: Lease = a_lease(award, slots=slots, fencing=4, granted_at=granted_at, grants=(SIGNATURE, SIGNATURE))
-        return read_grants(SELLER.sign(record))
+def grants(slots: tuple[int, ...], **changes: Any) -> list[Statement]:
+    """Of a lease that holds these slots under the number 4."""
+    award = BUYER.sign(an_award(slots=2))
+    plain = a_lease(award, slots=slots, fencing=4, grants=(SIGNATURE, SIGNATURE))
+    return read_grants(SELLER.sign(replace(plain, **changes)))
 
-    proof = contradiction_between(lease((0, 1), NOW), lease((1, 2), NOW + 1))
+
+def test_of_two_leases_the_slot_that_both_hold_is_found():
+    proof = find_equivocation([*grants((0, 1)), *grants((1, 2), granted_at=NOW + 1)])
+    assert proof is not None
     assert proof.a.subject == proof.b.subject == slot_subject(SELLER.key, "m0", 1)
-    with pytest.raises(InvalidRequest) as refused:
-        contradiction_between(lease((0, 1), NOW), lease((2, 3), NOW))
-    assert refused.value.code == "different_subject"
-    with pytest.raises(InvalidRequest):
-        contradiction_between([], [])
+
+
+def test_honest_statements_hold_no_contradiction():
+    assert find_equivocation([]) is None
+    assert find_equivocation([*grants((0, 1)), *grants((0, 1)), *grants((2, 3), granted_at=NOW + 1)]) is None
+    assert find_equivocation([*grants((0, 1)), *grants((0, 1), fencing=5, granted_at=NOW + 1)]) is None
+    assert find_equivocation([*grants((0, 1)), *grants((0, 1), granted_at=NOW + 1, grants=())]) is None

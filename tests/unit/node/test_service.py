@@ -193,6 +193,14 @@ def test_both_sides_have_a_receipt_for_the_same_amount():
         assert bought["amount"] == sold["amount"]
         assert bought["receipt"] == sold["receipt"]
         assert bought["gpu"] == sold["gpu"] == "none"
+        pieces = [[piece async for piece in side.receipt_evidence()] for side in (buyer, seller)]
+        assert [one["lease"]["role"] for one, *_ in pieces] == ["requester", "provider"]
+        assert is_plain(pieces)
+        reports = [[answer["report"] for answer in answers["answers"]] for _, answers in pieces]
+        assert reports[0] == reports[1]
+        lane = next(iter((await buyer.wallet())["lanes"]))
+        asked = {"payer": bought["payer"], "payee": lane["payee"], "signer": lane["signer"]}
+        assert (await buyer.receipts_on_chain(asked))["paid"] == bought["amount"]["units"]
 
     visit(ask)
 
