@@ -7,7 +7,6 @@ from typing import Any, TypedDict
 from node.control_shapes import (
     Check,
     JobView,
-    LaneExit,
     OfferView,
     PriceView,
     ProviderView,
@@ -24,6 +23,17 @@ from node.receipt_shapes import (
     VerifiedReceipts,
     WrittenProof,
     WrittenReceipts,
+)
+from node.wallet_shapes import (
+    DepositDone,
+    DepositPlan,
+    EarningsView,
+    PayoutsView,
+    StakeChange,
+    StakeView,
+    WalletAddress,
+    WalletLine,
+    Withdrawal,
 )
 from node.what_if_shapes import WhatIfView
 
@@ -265,12 +275,24 @@ PRINTED: dict[str, tuple[object, str]] = {
     "provider pause": (ProviderView, ""),
     "provider resume": (ProviderView, ""),
     "provider status": (ProviderView, ""),
+    "provider earnings": (EarningsView, ""),
     "provider price": (list[PriceAdvice], "one for each machine this node sells, or for `--gpu`"),
     "provider set-price": (ProviderView, ""),
     "wallet create": (NewWallet, ""),
     "wallet import": (NewWallet, ""),
     "wallet show": (WalletView, "without a running node: `account` only; so does `wallet` alone"),
-    "wallet exit": (LaneExit, ""),
+    "wallet balance": (WalletView, ""),
+    "wallet export-address": (WalletAddress, "without a running node, too"),
+    "wallet deposit": (DepositDone, "with `--print`: `DepositPlan`"),
+    "wallet withdraw": (Withdrawal, ""),
+    "wallet exit": (Withdrawal, "another word for `wallet withdraw`"),
+    "wallet history": (list[WalletLine], "newest first"),
+    "wallet payouts": (PayoutsView, ""),
+    "stake show": (StakeView, ""),
+    "stake add": (StakeChange, ""),
+    "stake leave": (StakeChange, ""),
+    "stake take": (StakeChange, ""),
+    "stake slash": (StakeChange, ""),
     "chain address": (EscrowAddress, ""),
     "receipts list": (list[ReceiptView], "so does `receipts` alone"),
     "receipts show": (ShownReceipt, ""),
@@ -281,5 +303,5 @@ PRINTED: dict[str, tuple[object, str]] = {
     "version": (VersionAnswer, ""),
 }
 """Command → what it prints, and a remark."""
-EXTRA = (SubmittedJob, LogLine, ErrorAnswer, LightAnswer, WrittenReceipts, WrittenProof)
+EXTRA = (SubmittedJob, LogLine, ErrorAnswer, LightAnswer, DepositPlan, WrittenReceipts, WrittenProof)
 """Shapes that no command's own entry names."""

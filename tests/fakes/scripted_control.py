@@ -21,6 +21,7 @@ from node.market_shapes import BidView, DepthView, HistoryBar
 from node.market_views import bar_view, bid_view
 from node.plan_shapes import ExplainView, PlanView
 from tests.fakes.samples import BUYER, NOW, SELLER, a_bid, an_offer
+from tests.fakes.scripted_wallet import LANE, ScriptedWallet
 
 T0 = 1_700_000_000_000
 JOB = "9c" * 16
@@ -176,7 +177,8 @@ class ScriptedControl:
         self.planned: list[JobRequest] = []
         self.plan_answer: Any = {}
         self.explanation: Any = {}
-        self.calls: list[str] = []
+        self.wallet_desk = ScriptedWallet()
+        self.calls = self.wallet_desk.calls
         self.evidence: list[Json] = []
         self.chain_answer: Json = {}
         self.asked_of_chain: list[Json] = []
@@ -296,11 +298,9 @@ class ScriptedControl:
 
     async def wallet(self) -> WalletView:
         self._try("wallet")
-        lane: Any = {"payee": "0x03", "signer": "0x04", "exit_at": None}
-        amounts = {name: money(1_000_000) for name in ("balance", "claimed", "signed", "available")}
         return {
             "account": "0x02", "signer": "0x04", "tokens": money(12_400_000), "gas": "1000", "held": money(1_000_000),
-            "lanes": [{**lane, **amounts}],
+            "lanes": [LANE], "paid_lanes": [LANE], "payout_to": "0x05", "left_today": money(10),
         }  # fmt: skip
 
     async def exit_lane(self, payee: str) -> Json:

@@ -178,7 +178,7 @@ def test_wallet_of_a_running_node_has_balance_and_lanes(control: ScriptedControl
     assert cfab(home, "wallet", "--json").json["gas"] == "1000"
     assert cfab(home, "wallet", "--json").json == cfab(home, "wallet", "show", "--json").json
     assert cfab(home, "wallet", "exit", "0x03").code == 0
-    assert control.calls == ["exit 0x03"]
+    assert control.calls == ["withdraw 0x03"]
 
 
 def test_provider_is_paused_resumed_and_seen(control: ScriptedControl, home: Path) -> None:

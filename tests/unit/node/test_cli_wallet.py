@@ -123,6 +123,94 @@ def test_home_open_to_others_is_refused(home: Path, password_file: Path) -> None
     assert f"chmod 700 {home}" in ended.err
 
 
+PHRASE = "test test test test test test test test test test test junk"
+FIRST = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
+
+
+def secret(path: Path, text: str) -> str:
+    path.touch(mode=0o600)
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_phrase_and_a_keystore_are_imported(home: Path, password_file: Path, tmp_path: Path) -> None:
+    words = secret(tmp_path / "words", PHRASE + "\n")
+    first = home.parent / "first"
+    made = cfab(first, "wallet", "import", "--mnemonic-file", words, "--password-file", str(password_file))
+    assert made.code == 0
+    assert made.out.decode().strip() == FIRST.lower()
+    second = home.parent / "second"
+    line = ("import", "--mnemonic-file", words, "--index", "1", "--password-file", str(password_file))
+    assert cfab(second, "wallet", *line).out.decode().strip() == "0x70997970c51812dc3a010c7d01b50e0d17dc79c8"
+    keystore = str(first / "wallet.json")
+    other = secret(tmp_path / "other", "another password")
+    line = ("import", "--keystore", keystore, "--keystore-password-file", str(password_file), "--password-file", other)
+    assert cfab(home, "wallet", *line).code == 0
+    assert load_wallet(home / "wallet.json", "another password") == load_wallet(first / "wallet.json", "correct horse")
+
+
+def test_stdin_may_hold_the_key_or_the_password_but_not_both(home: Path, password_file: Path) -> None:
+    both = cfab(home, "wallet", "import", "--key-file", "-", "--password-file", "-", stdin=KEY.encode())
+    assert both.code == 2
+    line = ("wallet", "import", "--key-file", "-", "--password-file", str(password_file))
+    assert cfab(home, *line, stdin=KEY.encode()).code == 0
+    assert load_wallet(home / "wallet.json", "correct horse").hex() == KEY
+
+
+def test_a_wrong_keystore_password_and_two_sources_are_told(home: Path, password_file: Path, tmp_path: Path) -> None:
+    cfab(home.parent / "first", "wallet", "create", "--password-file", str(password_file))
+    keystore = str(home.parent / "first" / "wallet.json")
+    wrong = secret(tmp_path / "wrong", "wrong")
+    line = ("wallet", "import", "--password-file", str(password_file), "--keystore", keystore)
+    ended = cfab(home, *line, "--keystore-password-file", wrong)
+    assert ended.code == 7
+    assert "does not open" in ended.err
+    assert cfab(home, *line, "--mnemonic").code == 2
+    assert cfab(home, "wallet", "import", "--keystore", str(tmp_path / "absent")).code == 4
+    assert cfab(home, *line[:-1], secret(tmp_path / "x", "{}"), "--keystore-password-file", wrong).code == 1
+    assert not (home / "wallet.json").exists()
+
+
+@pytest.mark.parametrize("words", ["zebra two three", PHRASE.replace("junk", "test"), "", "\xff"])
+def test_a_bad_phrase_is_refused_and_not_echoed(home: Path, password_file: Path, tmp_path: Path, words: str) -> None:
+    file = secret(tmp_path / "words", words)
+    ended = cfab(home, "wallet", "import", "--mnemonic-file", file, "--password-file", str(password_file))
+    assert ended.code == 1
+    assert not words or words.split()[0] not in ended.err.replace(file, "")
+    assert not (home / "wallet.json").exists()
+
+
+def test_the_address_is_shown_with_its_checksum_without_password_or_node(
+    home: Path, password_file: Path, tmp_path: Path
+) -> None:
+    words = secret(tmp_path / "words", PHRASE)
+    cfab(home, "wallet", "import", "--mnemonic-file", words, "--password-file", str(password_file))
+    assert cfab(home, "wallet", "export-address").out.decode().strip() == FIRST
+    assert cfab(home, "wallet", "export-address", "--json").json == {"account": FIRST, "signer": None}
+    assert cfab(home.parent / "nobody", "wallet", "export-address").code == 4
+
+
+def test_while_it_asks_no_secret_is_in_the_process_list_or_its_environment(home: Path) -> None:
+    """What was typed so far must be nowhere that other users, or programs that are started, can look."""
+    with on_terminal(home, "wallet", "import") as terminal:
+        terminal.wait_for("Private key (hex, hidden): ")
+        terminal.type(KEY + "\n")
+        terminal.wait_for("Wallet password: ")
+        terminal.type("correct horse\n")
+        terminal.wait_for("Once more: ")
+        process = Path("/proc") / str(terminal.process.pid)
+        for name in ("cmdline", "environ"):
+            seen = (process / name).read_bytes()
+            assert KEY.encode() not in seen
+            assert b"correct horse" not in seen
+        terminal.type("correct horse\n")
+        code, shown = terminal.finish()
+    assert code == 0
+    assert KEY.encode() not in shown
+    assert b"correct horse" not in shown
+    assert load_wallet(home / "wallet.json", "correct horse").hex() == KEY
+
+
 def test_missing_wallet_exits_4(home: Path) -> None:
     assert cfab(home, "wallet", "show").code == 4
 
