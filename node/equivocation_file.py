@@ -16,6 +16,7 @@ from market.errors import InvalidRequest, PeerFault
 from market.records import UsageReport
 from market.signing import verify
 from market.statements import Statement, StatementKind, equivocation, find_equivocation, read_grants, read_receipt
+from node.plain_json import read_json
 from node.receipt_audit import Deal, read_deal
 from node.receipt_lines import LeaseReceipts
 
@@ -64,14 +65,14 @@ def read_proof(raw: bytes) -> tuple[Domain, Contradiction]:
         PeerFault: a signature is not the provider's.
     """
     try:
-        content = json.loads(raw)
+        content = read_json(raw)
         if content["format"] != FORMAT:
             raise ValueError
         words = {name: _hex(content[name], length) for name, length in _WORDS.items()}
         sequence, chain_id = (_number(content[name]) for name in ("sequence", "chain_id"))
         domain = Domain(chain_id=chain_id, escrow=_hex(content["escrow"], 20))
         kind = _KINDS[content["kind"]]
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise InvalidRequest(
             "this is not a proof of two statements", code="not_a_proof", fix="'cfab receipts prove' writes one"
         ) from None

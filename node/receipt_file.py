@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from market.errors import InvalidRequest, PeerFault
 from market.signing import digest
+from node.plain_json import read_json
 from node.receipt_lines import LeaseReceipts, Period, from_json, lines_of, to_json, totals_of, whole
 
 FORMAT = "computefabric/receipts/1"
@@ -55,8 +56,8 @@ def read_file(raw: bytes) -> ReadFile:
         InvalidRequest: ``not_receipts``: it is no such file.
     """
     try:
-        content = json.loads(raw)
-    except (ValueError, RecursionError):
+        content = read_json(raw)
+    except ValueError:
         content = None
     if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("leases"), list):
         raise InvalidRequest(

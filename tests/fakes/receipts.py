@@ -37,7 +37,8 @@ def a_signed_lease(*, granted: bool = True, fencing: int = 5, **changes: Any) ->
     lease_id = lease_id_of(BUYER.key, SELLER.key, award.record.bid_id)
     lease = a_lease(award, lease_id=lease_id, fencing=fencing)
     if granted:
-        lease = with_grants(lease, award.record.machine, DOMAIN, PAYEE_KEY.sign)
+        domain = Domain(award.record.chain_id, award.record.escrow)
+        lease = with_grants(lease, award.record.machine, domain, PAYEE_KEY.sign)
     return SELLER.sign(lease).raw
 
 

@@ -160,6 +160,7 @@ def test_a_kept_market_can_be_used_and_stopped(tmp_path: Path):
             assert {item["purpose"] for item in receipt["transactions"]} == {"deposit", "close"}
             (job,) = cfab("ps", "-a", "--json", home=kept["home"])
             assert job["state"] == "succeeded"
+            check_receipts(receipt, kept["home"], tmp_path)
             join_and_buy(run.folder(), tmp_path / "newcomer")
             with demo_run("--keep") as second:
                 assert second.process.wait(60) != 0, "a second one may not be kept"
@@ -169,6 +170,25 @@ def test_a_kept_market_can_be_used_and_stopped(tmp_path: Path):
         assert run.alive() == []
         assert run.left_in_engine() == []
         assert not run.folder().exists()
+
+
+def check_receipts(receipt: dict[str, Any], home: str, folder: Path) -> None:
+    """A job's receipts are verified against the real chain, exported, and verified again without a node."""
+    units = receipt["amount"]["units"]
+    live = cfab("receipts", "verify", receipt["job"], "--json", home=home)
+    assert (live["valid"], live["chain"]) == (True, "checked")
+    assert {check["result"] for check in live["checks"]} == {"pass"}
+    steps = cfab("receipts", "show", receipt["receipt"], "--json", home=home)["lines"]
+    assert sum(line["amount_units"] for line in steps) == units
+    file = folder / "receipts.json"
+    assert cfab("receipts", "export", "-o", str(file), "--json", home=home)["amount_units"] == units
+    events = cfab("receipts", "export", "--format", "cloudevents", "--json", home=home)
+    assert sum(event["data"]["amount_units"] for event in events) == units
+    nowhere = str(folder / "nowhere")
+    assert cfab("receipts", "verify", str(file), "--json", home=nowhere)["chain"] == "offline"
+    file.write_bytes(file.read_bytes().replace(b'"final": true', b'"final":true ', 1))
+    with pytest.raises(subprocess.CalledProcessError):
+        cfab_process("receipts", "verify", str(file), home=nowhere)
 
 
 def join_and_buy(market: Path, home: Path) -> None:

@@ -209,3 +209,19 @@ def test_what_cannot_be_read_or_written_is_said(home: Path, file: Path, tmp_path
     done = cfab(home, "receipts", "prove", str(file), str(file), "-o", str(nowhere))
     assert done.code == 1
     assert done.err.startswith("error: ")
+
+
+def test_every_command_of_the_guide_runs(
+    control: ScriptedControl, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "receipts.md").read_text(encoding="utf-8")
+    shown = [line.split("   ")[0].split() for line in guide.splitlines() if line.startswith("cfab ")]
+    assert len(shown) >= 8
+    monkeypatch.chdir(tmp_path)
+    twin = a_receipt(KEPT, ReportChain(), 1, lane=0)
+    Path("bill.json").write_bytes(FILE)
+    Path("a.json").write_bytes(FILE)
+    Path("b.json").write_bytes(write_file([replace(KEPT, answers=(*KEPT.answers, refused(KEPT, twin)))], Period()))
+    for words in shown:
+        done = cfab(home, *(JOB if word == "JOB" else word for word in words[1:]))
+        assert done.code == 0, (words, done)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from ledger.create2 import DelayTerms
 from ledger.statement import with_account_signature
 from market.errors import FabricError, InvalidRequest
 from market.records import UsageReport
@@ -15,8 +16,10 @@ from market.signing import verify
 from market.usage import ReportChain
 from node.equivocation_file import find_contradiction, read_proof, write_proof
 from node.receipt_lines import Answered, LeaseReceipts
+from tests.fakes.escrow_on_revm import EscrowOnRevm
 from tests.fakes.receipts import DOMAIN, a_receipt, a_signed_lease, refused, some_receipts
-from tests.fakes.samples import NOW, PAYEE, PAYEE_KEY, SELLER, SESSION_KEY
+from tests.fakes.samples import NOW, PAYEE, PAYEE_KEY, SELLER, SESSION, SESSION_KEY
+from tests.fakes.stake_model import RevertError
 
 KEPT = some_receipts()
 TWIN = a_receipt(KEPT, ReportChain(), 1, lane=0)
@@ -116,3 +119,26 @@ def test_what_is_no_proof_is_refused(raw: bytes):
 def test_a_twin_is_signed_by_the_provider_s_own_account():
     assert verify(TWIN.raw, UsageReport).record.account_signature != b""
     assert PAYEE_KEY.address == PAYEE
+
+
+@pytest.mark.parametrize("kind", ["receipt", "grant"])
+def test_the_shipped_escrow_takes_half_of_the_stake_for_a_proof_from_a_file(kind: str):
+    escrow = EscrowOnRevm(terms=DelayTerms(60, 1), funds=0)
+    escrow.set_time(1_000)
+    escrow.mint(PAYEE, 1_000)
+    escrow.approve(PAYEE, 1_000)
+    escrow.add_stake(PAYEE, 1_000)
+    here = {"chain_id": escrow.domain.chain_id, "escrow": escrow.domain.escrow}
+    one = some_receipts(**here)
+    if kind == "receipt":
+        one = replace(one, answers=(*one.answers, refused(one, a_receipt(one, ReportChain(), 1, lane=0))))
+        leases = [one]
+    else:
+        leases = [one, replace(one, answers=(), lease=a_signed_lease(bid_id=b"2" * 16, **here))]
+    domain, proof = read_proof(write_proof(*find_contradiction(leases)))
+    assert domain == escrow.domain
+    escrow.slash(SESSION, proof)
+    assert escrow.stake_of(PAYEE).amount == 500
+    assert escrow.token_balance(SESSION) == 125
+    with pytest.raises(RevertError):
+        escrow.slash(SESSION, proof)
