@@ -150,6 +150,7 @@ def test_no_signature_but_the_signer_s_moves_anything(signature: bytes, cumulati
         assert escrow.redeem_many(PAYEE.address, rows) == 0
 
 
+@settings(deadline=None)
 @given(cumulative=st.integers(0, MOST), payer=st.binary(min_size=20, max_size=20))
 def test_the_escrow_s_digest_is_what_the_node_signs(cumulative: int, payer: bytes) -> None:
     escrow = shared_escrow()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eth_abi.abi import decode
 from eth_utils.address import to_checksum_address
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from web3 import Web3
 
@@ -16,6 +16,7 @@ LANE = LaneKey(b"\x01" * 20, b"\x02" * 20, b"\x03" * 20)
 ESCROW, TOKEN = b"\xe5" * 20, b"\x70" * 20
 
 
+@settings(deadline=None)
 @given(amount=st.integers(1, 2**96 - 1))
 def test_the_calls_are_those_of_the_shipped_contract(amount: int):
     approve, deposit = ready_deposit(LANE, amount, chain_id=8453, escrow=ESCROW, token=TOKEN)

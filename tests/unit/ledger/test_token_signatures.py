@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from eth_account.messages import _hash_eip191_message, encode_typed_data
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.ports import LaneKey, TokenDomain
@@ -41,6 +41,7 @@ def typed(domain: TokenDomain, kind: str, fields: str, *values: Any) -> bytes:
     return bytes(_hash_eip191_message(encoded))
 
 
+@settings(deadline=None)
 @given(domains, addresses, addresses, words, words)
 def test_a_permit_s_digest_is_that_of_the_general_encoder(
     domain: TokenDomain, owner: bytes, spender: bytes, value: int, nonce: int
@@ -50,6 +51,7 @@ def test_a_permit_s_digest_is_that_of_the_general_encoder(
     assert permit_digest(domain, owner=owner, spender=spender, value=value, nonce=nonce, deadline_s=99) == expected
 
 
+@settings(deadline=None)
 @given(domains, addresses, lanes, words, st.binary(min_size=32, max_size=32))
 def test_an_authorization_s_digest_is_that_of_the_general_encoder(
     domain: TokenDomain, escrow: bytes, lane: LaneKey, value: int, salt: bytes
