@@ -47,6 +47,10 @@ def deposit(provider: str, tokens: str, yes: bool, only_print: bool, sender: str
         return
     if not session.as_json:
         _show_plan(plan)
+    if units(plan.get("amount")) > units(plan.get("tokens")):
+        raise InvalidRequest(
+            "the wallet holds fewer tokens than that", code="tokens_short", fix="send it more, or deposit less"
+        )
     confirm(yes, "deposit now?")
     done = client.post("wallet", "lanes", plan["payee"], "deposit", body={"amount": tokens}, timeout_s=CHAIN_PATIENCE_S)
     if session.as_json:
@@ -185,10 +189,6 @@ def _show_plan(plan: dict[str, Any]) -> None:
     session.say(f"gas       at most {cost} of the chain's coin, of {have}; {how}")
     hours = int(plan.get("exit_delay_s") or 0) / 3600
     session.say(f"back      at once when the provider agrees, else after {hours:.2f} h")
-    if units(plan.get("amount")) > units(plan.get("tokens")):
-        raise InvalidRequest(
-            "the wallet holds fewer tokens than that", code="tokens_short", fix="send it more, or deposit less"
-        )
 
 
 def _show_ready(plan: dict[str, Any]) -> None:
