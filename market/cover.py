@@ -23,11 +23,17 @@ def stretch_ms(state: LeaseState, ahead_ms: int) -> int:
     return max(ahead_ms, 2 * (terms.tick_ms + terms.grace_ms) + 2 * STOP_MS)
 
 
-def cover_wanted(state: LeaseState, ahead_ms: int, due: int) -> int:
-    """What should be set aside once ``due`` is owed, in units; without ``ahead_ms`` the whole cap."""
+def cover_wanted(state: LeaseState, ahead_ms: int) -> int:
+    """What should be set aside by now, in units: whole stretches, the next one from the middle of the last on.
+
+    It follows from what was paid, not from the clock: so the provider, which hears of a payment after the requester,
+    never takes more of a lane than was meant for this lease. Without ``ahead_ms`` it is the whole cap.
+    """
     if not ahead_ms:
         return state.cap
-    return min(state.cap, due + money.amount_due(state.price, stretch_ms(state, ahead_ms) * state.slots))
+    stretch = stretch_ms(state, ahead_ms)
+    count = (state.gpu_ms // state.slots + stretch // 2) // stretch + 1
+    return min(state.cap, money.amount_due(state.price, count * stretch * state.slots))
 
 
 def owed_now(state: LeaseState, now: int) -> int:
@@ -41,11 +47,6 @@ def runway_ms(state: LeaseState, *, cover: int, due: int) -> int:
         return FOREVER_MS
     a_second = money.amount_due(state.price, 1_000 * state.slots)
     return max(0, cover - due) * 1_000 // max(a_second, 1)
-
-
-def is_low(state: LeaseState, ahead_ms: int, left_ms: int) -> bool:
-    """Whether it is time to add to what is set aside, and to warn when that cannot be done."""
-    return left_ms < stretch_ms(state, ahead_ms) // 2
 
 
 def is_dry(left_ms: int) -> bool:

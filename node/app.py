@@ -209,6 +209,8 @@ async def _open_trading(config: NodeConfig, chain: ChainConfig, world: World) ->
         coin_units=chain.coin_price,
         daily_limit=config.wallet.daily_limit,
         watch=_watch_settings(config.watch),
+        fund_ahead_ms=config.requester.fund_ahead_ms,
+        top_up=config.requester.top_up,
     )
     if not config.provide:
         async with trading_node(world, settings, machines=[], engine=None) as node:

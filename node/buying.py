@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from msgspec import Struct
@@ -42,7 +43,8 @@ async def open_buying(world: World, settings: TradingSettings, intake: OfferInta
     experience = await _open_experience(world, settings, intake, payer)
     files = RequesterFiles(world.folder / "jobs", world.network, world.rng)
     files.moved = experience.moved
-    auctioneer, desk = _open_desk(world, intake, payer, files, experience)
+    funds = partial(_funds, world, payer, settings.fund_ahead_ms)
+    auctioneer, desk = _open_desk(world, intake, payer, files, experience, funds=funds)
     reports = ReportDesk(desk.boards, signer=world.signer, payer=payer, network=world.network, clock=world.clock)
     patience_s = settings.close_patience_s
     lanes = LaneKeeper(payer=payer, chain=world.chain, network=world.network, patience_s=patience_s, rng=world.rng)
@@ -60,6 +62,7 @@ async def open_buying(world: World, settings: TradingSettings, intake: OfferInta
         fail=desk.fail_lease,
         poll_s=settings.poll_s,
         close_lanes=settings.close_lanes,
+        top_up=settings.top_up,
     )
     await desk.restore()
     reports.register()
@@ -105,9 +108,11 @@ def _opening_cost(settings: TradingSettings, intake: OfferIntake, payer: HotPaye
     return 0 if is_open else settings.opening_cost
 
 
-async def _funds(world: World, payer: HotPayer) -> int | None:
+async def _funds(world: World, payer: HotPayer, ahead_ms: int) -> int | None:
     """What could be set aside for a job now: the wallet's tokens and what its lanes hold promised to nobody, as far as
-    today's limit allows."""
+    today's limit allows. None where it cannot be told, or where a job is begun with less than it may cost."""
+    if ahead_ms:
+        return None
     try:
         tokens = await world.chain.token_balance(world.chain.account)
     except Unavailable:
@@ -116,7 +121,13 @@ async def _funds(world: World, payer: HotPayer) -> int | None:
 
 
 def _open_desk(
-    world: World, intake: OfferIntake, payer: HotPayer, files: RequesterFiles, experience: Experience
+    world: World,
+    intake: OfferIntake,
+    payer: HotPayer,
+    files: RequesterFiles,
+    experience: Experience,
+    *,
+    funds: Callable[[], Awaitable[int | None]],
 ) -> tuple[Auctioneer, RequesterDesk]:
     purse = Purse(
         payer=world.chain.account,
@@ -143,7 +154,7 @@ def _open_desk(
         intake=intake,
         purse=purse,
         rng=world.rng,
-        funds=partial(_funds, world, payer),
+        funds=funds,
         facts=partial(learned_job_facts, experience),
         shunned=experience.quiet,
         shelf=AwardShelf(world.folder / "awards"),

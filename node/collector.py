@@ -72,6 +72,7 @@ class Collector:
         self._bell = trio.Event()
         self._idle_since: dict[LaneKey, float] = {}
         self._news: dict[LaneKey, trio.Event] = {}
+        self._told: set[str] = set()
         self.trouble = ""
         """Why the last look or redemption could not be done, for the status page; empty when it could."""
 
@@ -182,6 +183,7 @@ class Collector:
                 await self.redeem_due()
                 if not self._to_look:
                     self.trouble = ""
+                    self._told.clear()
             except (Unavailable, InvalidRequest) as error:
                 # A wallet without gas is the owner's to fill; a payer's exit must not take the node down with it.
                 self._tell_trouble(f"vouchers could not be redeemed: {error}")
@@ -198,8 +200,9 @@ class Collector:
             waiting.set()
 
     def _tell_trouble(self, why: str) -> None:
-        if why != self.trouble:
+        if why not in self._told:
             log.warning("%s", why)
+            self._told.add(why)
         self.trouble = why
 
     def _drawable(self) -> list[Drawable]:

@@ -73,8 +73,11 @@ class ProviderConfig(Struct, frozen=True, kw_only=True):
 class RequesterConfig(Struct, frozen=True, kw_only=True):
     """How this node buys. ``close_lanes`` takes unspent money back after each job, with both signatures; a provider
     that does not answer is asked for ``close_patience_ms`` before it is taken back without it. ``lane_cost`` is the gas
-    of a new lane in token units."""
+    of a new lane in token units. ``fund_ahead_ms`` is the stretch of a job whose cost is set aside at a time, 0 for all
+    of it; ``top_up``: the next one without asking."""
 
+    fund_ahead_ms: int = 0
+    top_up: bool = True
     close_lanes: bool = True
     close_patience_ms: int = 60_000
     lane_cost: int = 0

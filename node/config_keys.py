@@ -182,6 +182,20 @@ _REQUESTER = {
         "What opening and settling a payment lane costs in gas (about 130,000), in tokens: providers with an open lane "
         "are cheaper by that. Default 0.",
     ),
+    "fund_ahead": Key(
+        "fund_ahead_ms",
+        values.read_duration(60_000, 31 * 86_400_000),
+        '"1h"',
+        "Set aside the cost of so much of a job at a time, not all it can cost before it starts. When no more can be "
+        "added you are warned half of it ahead; then the job stops, and its outputs are kept. Default: all.",
+    ),
+    "top_up": Key(
+        "top_up",
+        values.read_bool,
+        "false",
+        "With `fund_ahead`: add the next stretch from the wallet, up to the job's cap. Default true. False: add to the "
+        "lane yourself.",
+    ),
 }
 _WATCH = {
     "serve": Key(

@@ -43,6 +43,8 @@ JOB_EVENTS = (
     "waiting",
     "running",
     "paid",
+    "topped_up",
+    "running_dry",
     "deadline_passed",
     "exited",
     "outputs",

@@ -177,7 +177,7 @@ class GangView(TypedDict):
 
 class JobView(TypedDict, total=False):
     """One job. ``spent`` is what vouchers have paid so far, ``cap`` what it can cost at most; ``gang`` is null for a
-    job on one machine."""
+    job on one machine. ``runs_dry_at`` is when a running job has to stop because no more could be set aside for it."""
 
     job: str
     name: str
@@ -198,6 +198,7 @@ class JobView(TypedDict, total=False):
     error: JobError | None
     receipt: str | None
     outputs: list[str]
+    runs_dry_at: str | None
 
 
 class TransactionView(TypedDict):

@@ -153,7 +153,8 @@ class Leased(TypedDict):
 
 
 class Funded(TypedDict):
-    """What the job can cost is set aside. ``transaction`` is null when the lane still held enough."""
+    """What the job can cost, or a first stretch of it, is set aside. ``transaction`` is null when the lane still held
+    enough."""
 
     transaction: str | None
     amount: Money
@@ -185,6 +186,23 @@ class Paid(TypedDict):
     gpu_ms: int
     amount: Money
     final: bool
+
+
+class ToppedUp(TypedDict):
+    """More of the cost is set aside: ``covered`` in all. ``transaction`` is null when the lane still held enough."""
+
+    covered: Money
+    transaction: str | None
+
+
+class RunningDry(TypedDict):
+    """What is set aside (``covered``) lasts ``until`` then, and no more could be added, for the reason in ``detail``.
+    It is tried again; if it stays so, the job is stopped a moment earlier, and its outputs are kept."""
+
+    until: str
+    covered: Money
+    detail: str
+    fix: str
 
 
 class DeadlinePassed(TypedDict):
@@ -269,6 +287,8 @@ EVENTS: dict[str, type] = {
     "waiting": Waiting,
     "running": Running,
     "paid": Paid,
+    "topped_up": ToppedUp,
+    "running_dry": RunningDry,
     "deadline_passed": DeadlinePassed,
     "exited": Exited,
     "outputs": Outputs,

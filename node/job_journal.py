@@ -35,7 +35,7 @@ SUBMITTED = "submitted"
 LEASED = "leased"
 CANCEL = "cancel_requested"
 WAITING_FOR_OFFERS = "waiting_for_offers"
-_SHOWN_NOTES = frozenset({"preparing", "outputs", "settled", "waiting"})
+_SHOWN_NOTES = frozenset({"preparing", "outputs", "settled", "waiting", "running_dry", "topped_up"})
 
 
 class GangPlace(Struct, frozen=True, kw_only=True):

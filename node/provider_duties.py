@@ -12,6 +12,7 @@ import msgspec
 import trio
 
 from ledger.payee import Payee
+from market.cover import cover_wanted
 from market.duties import Duty
 from market.errors import InvalidRequest
 from market.lease import (
@@ -26,6 +27,7 @@ from market.lease import (
 )
 from market.records import ExitReason
 from node.collector import Collector
+from node.cover_duties import CoverGuard
 from node.lane_share import describe_share, share_of
 from node.lease_board import DETAIL, LeaseBoard
 from node.lease_files import LeaseFiles
@@ -74,6 +76,7 @@ class ProviderDuties:
         self._node_id = node_id
         self._poll_s = poll_s
         self._collector = collector
+        self._cover = CoverGuard(payee, clock, poll_s=poll_s)
 
     async def perform(self, what: Duty, board: LeaseBoard) -> None:
         """Do one duty. Raises Unavailable or PeerUnreachable when the world is in the way; the driver repeats it."""
@@ -92,10 +95,10 @@ class ProviderDuties:
                 await self._release(board)
 
     async def _confirm_funding(self, board: LeaseBoard) -> None:
-        state = board.state
-        while not await self._payee.admit(board.lease_id, board.lane, cap=state.cap):
+        state, cover = board.state, cover_wanted(board.state, board.spec.fund_ahead_ms)
+        while not await self._payee.admit(board.lease_id, board.lane, cap=state.cap, cover=cover):
             await trio.sleep(self._poll_s)
-        await board.record(LaneFunded(at=self._clock.now_ms(), amount=state.cap))
+        await board.record(LaneFunded(at=self._clock.now_ms(), amount=cover))
 
     async def _start_container(self, board: LeaseBoard) -> None:
         name = board.lease_id.hex()
@@ -161,6 +164,7 @@ class ProviderDuties:
             nursery.start_soon(self._collect_payments, board, frost)
             nursery.start_soon(self._freeze_when_overdue, board, frost)
             nursery.start_soon(self._enforce_time_limit, board)
+            nursery.start_soon(self._cover.mind, board)
 
     async def _await_exit(self, board: LeaseBoard) -> None:
         try:

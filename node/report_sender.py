@@ -12,7 +12,7 @@ import logging
 from ledger.payee import Payee, Wallet
 from ledger.statement import with_account_signature
 from market import codec
-from market.errors import PeerFault
+from market.errors import PeerFault, Unavailable
 from market.lease import DeadlinePassed
 from market.records import ReceiptRefusal, UsageReport
 from market.signing import Signer, Verified, verify
@@ -61,7 +61,8 @@ class ReportSender:
                 await self._payee.accept(board.lease_id, report.record.amount, row)
             else:
                 row = b""  # nothing was owed, so whatever came with the answer is not a voucher
-        except (PeerUnreachable, PeerFault) as error:
+        except (PeerUnreachable, PeerFault, Unavailable) as error:
+            # Also a chain that is away, or a full disk: whoever calls must go on to freeze the job when it is time.
             log.info("lease %s: report %d not paid: %s", board.lease_id.hex()[:8], report.record.sequence, error)
             if isinstance(error, PeerFault):
                 self._network.penalise(board.requester, error.code)

@@ -16,11 +16,13 @@ import trio
 from ledger.payer import Payer
 from ledger.ports import Chain
 from market import codec
+from market.cover import cover_wanted
 from market.duties import Duty
 from market.errors import InvalidRequest
 from market.lease import CancelRequested, LaneFunded, ReclaimConfirmed, SettlementConfirmed, Stage
 from market.records import ExitReason
 from node import wire
+from node.cover_duties import TopUp
 from node.lane_history import LaneHistory
 from node.lane_keeper import LaneKeeper
 from node.lane_share import describe_share, share_of, signed_for, transactions_of
@@ -32,6 +34,7 @@ from node.requester_files import RequesterFiles
 log = logging.getLogger(__name__)
 
 _REPEAT_S = 1.0
+_ENDED_BY_US = (ExitReason.CANCELLED, ExitReason.UNPAID, ExitReason.TIME_LIMIT)
 _NEVER_STARTED = frozenset({ExitReason.IMAGE, ExitReason.START_FAILED})
 
 Fail = Callable[[LeaseBoard, InvalidRequest], Awaitable[None]]
@@ -42,6 +45,7 @@ class RequesterDuties:
 
     Args:
         close_lanes: take the unspent rest back as soon as no lease uses the lane. Otherwise it stays for later jobs.
+        top_up: add to the lane of a job that is covered a stretch at a time, without asking.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class RequesterDuties:
         fail: Fail,
         poll_s: float,
         close_lanes: bool,
+        top_up: bool = True,
     ) -> None:
         self._reports = reports
         self._network = network
@@ -70,6 +75,7 @@ class RequesterDuties:
         self._fail = fail
         self._poll_s = poll_s
         self._close_lanes = close_lanes
+        self._top_up = TopUp(payer, clock, automatic=top_up, poll_s=poll_s)
 
     async def perform(self, what: Duty, board: LeaseBoard) -> None:
         """Do one duty. Raises Unavailable or PeerUnreachable when the world is in the way; the driver repeats it."""
@@ -79,7 +85,7 @@ class RequesterDuties:
             case Duty.SEND_INPUTS:
                 await self._send_inputs(board)
             case Duty.ANSWER_REPORTS:
-                await self._files.follow_logs(board)
+                await self._answer_reports(board)
             case Duty.FETCH_OUTPUTS:
                 await self._fetch_outputs(board)
             case Duty.CLOSE_LANE:
@@ -88,15 +94,15 @@ class RequesterDuties:
                 await self._free_cover(board)
 
     async def _fund(self, board: LeaseBoard) -> None:
-        cap = board.state.cap
+        cap, cover = board.state.cap, cover_wanted(board.state, board.spec.fund_ahead_ms)
         try:
             await self._payer.reserve(board.lease_id, board.lane.payee, cap)
-            sent = await self._payer.ensure_funded(board.lease_id)
+            sent = await self._payer.ensure_funded(board.lease_id, cover)
         except InvalidRequest as error:
             await self._fail(board, error)
             await board.record(CancelRequested(at=self._clock.now_ms()))
             return
-        await board.record(LaneFunded(at=self._clock.now_ms(), amount=cap, transaction=sent.hash if sent else b""))
+        await board.record(LaneFunded(at=self._clock.now_ms(), amount=cover, transaction=sent.hash if sent else b""))
 
     async def _send_inputs(self, board: LeaseBoard) -> None:
         async with trio.open_nursery() as nursery:
@@ -105,11 +111,16 @@ class RequesterDuties:
                 await self._files.send_input(board, index)
             await board.note("preparing", msgspec.json.encode({"detail": _sent(board)}), self._clock.now_ms())
 
+    async def _answer_reports(self, board: LeaseBoard) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._files.follow_logs, board)
+            nursery.start_soon(self._top_up.keep_covered, board)
+
     async def _fetch_outputs(self, board: LeaseBoard) -> None:
         """Files first, final payment after: what we hold cannot be withheld from us."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._files.follow_logs, board)
-            if board.state.exit_reason in (ExitReason.CANCELLED, ExitReason.UNPAID, ExitReason.TIME_LIMIT):
+            if board.state.exit_reason in _ENDED_BY_US:
                 nursery.start_soon(self._ask_to_stop, board)
             await self._reports.saw_exit(board.lease_id).wait()
             if board.state.started_at and board.state.exit_reason not in _NEVER_STARTED:

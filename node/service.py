@@ -30,6 +30,7 @@ from node.control import (
     rfc3339,
 )
 from node.control import Check as HealthCheck
+from node.cover_duties import in_stretches
 from node.health import health_checks
 from node.job_file.request import JobRequest
 from node.job_journal import LEASED, PREFIX, Submitted, history
@@ -134,7 +135,8 @@ class NodeService:
         return self._market.history(query)
 
     async def submit(self, request: Json) -> Json:
-        jobs = await self._buying().desk.submit_all(JobRequest.from_json(request))
+        asked = in_stretches(JobRequest.from_json(request), self._config.requester.fund_ahead_ms)
+        jobs = await self._buying().desk.submit_all(asked)
         return {"job": jobs[0], "jobs": jobs} if len(jobs) > 1 else {"job": jobs[0]}
 
     async def plan(self, request: Json) -> PlanView:

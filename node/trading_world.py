@@ -35,6 +35,8 @@ class TradingSettings(Struct, frozen=True, kw_only=True):
     ``opening_cost`` what opening and settling a payment lane costs in gas, as token units. ``exposure_cap`` is the most
     that a provider leaves unredeemed on a lane and ``coin_units`` what one of the chain's coins is worth, both in token
     units; 0 coins' worth: nobody said so. ``daily_limit`` is what may be vouched for in a day, 0 for no limit.
+    ``fund_ahead_ms`` is the stretch of a job whose cost a requester sets aside at a time (0: all of it), and ``top_up``
+    adds the next one without asking.
     """
 
     poll_s: float = 2.0
@@ -42,6 +44,8 @@ class TradingSettings(Struct, frozen=True, kw_only=True):
     close_patience_s: float = 60.0
     confirmations: int = 1
     close_lanes: bool = True
+    fund_ahead_ms: int = 0
+    top_up: bool = True
     start_block: int = 0
     opening_cost: int = 0
     exposure_cap: int = 10_000_000

@@ -97,6 +97,7 @@ def job_view(job_id: str, submitted: Submitted, events: list[dict[str, Any]], bo
         "error": _error(terminal) if state == "failed" else None,
         "receipt": receipt_view(board, job_id)["receipt"] if board and board.newest_paid else None,
         "outputs": last["outputs"]["files"] if "outputs" in last else [],
+        "runs_dry_at": _runs_dry_at(last) if state == "running" else None,
     }
 
 
@@ -165,6 +166,12 @@ def lease_line(board: LeaseBoard) -> dict[str, Any]:
         "paid": money(state.paid),
         "price": price_view(state.price),
     }
+
+
+def _runs_dry_at(last: dict[str, dict[str, Any]]) -> str | None:
+    """Until when the job's money lasts, once its owner was warned and as long as no more came."""
+    dry, more = last.get("running_dry"), last.get("topped_up")
+    return None if dry is None or (more is not None and more["seq"] > dry["seq"]) else str(dry["until"])
 
 
 def _exit_code(exited: dict[str, Any] | None, board: LeaseBoard | None) -> int | None:

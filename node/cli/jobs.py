@@ -91,7 +91,9 @@ def _stopped(view: dict[str, Any]) -> str:
 
 
 def _state(job: dict[str, Any]) -> str:
-    error = job.get("error")
+    error, dry_at = job.get("error"), job.get("runs_dry_at")
+    if dry_at:
+        return f"{job.get('state')} (dry {str(dry_at)[11:19]} UTC)"
     return f"{job.get('state')} ({error.get('code')})" if isinstance(error, dict) else str(job.get("state"))
 
 

@@ -146,6 +146,13 @@ class Story:
         text = f"report {event.get('sequence')}: {used} used, voucher for {self.spent}"
         return [Line("ok", "paid", text + (" (final)" if event.get("final") else ""), None, tick=True)]
 
+    def _tell_topped_up(self, event: dict[str, Any], took: float | None, at: float | None) -> list[Line]:
+        return [Line("note", "topped up", f"{amount(event.get('covered'))} tokens are set aside now in all")]
+
+    def _tell_running_dry(self, event: dict[str, Any], took: float | None, at: float | None) -> list[Line]:
+        text = f"the money set aside lasts until {safe(event.get('until'))}: {safe(event.get('detail'))}"
+        return [Line("warn", "runs dry", text), *_plain([f"  fix: {safe(event.get('fix'))}"])]
+
     def _tell_exited(self, event: dict[str, Any], took: float | None, at: float | None) -> list[Line]:
         reason, code = event.get("reason"), event.get("exit_code")
         ran = f" after {format_duration(int((at - self._started) * 1000))}" if at and self._started else ""

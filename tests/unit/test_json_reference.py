@@ -10,7 +10,6 @@ from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 import click
 import pytest
 
-from ledger.ports import LaneKey
 from node.cli.root import root
 from node.cli.shapes import PRINTED
 from node.control import JOB_EVENTS
@@ -83,8 +82,7 @@ def test_events_have_no_field_that_is_not_documented(
 
 
 def test_what_the_node_says_of_money_is_documented() -> None:
-    key = LaneKey(payer=b"a" * 20, payee=b"b" * 20, signer=b"c" * 20)
-    totals = sum_events([], key, balance=0, claimed=0)
+    totals = sum_events([], balance=0, claimed=0)
     share = LaneShare(set_aside=3, vouched=2, drawn=1)
     settled = {"type": "settled", **describe_share(share, totals.transactions, totals)}
     assert set(settled) - {"type"} == set(get_type_hints(EVENTS["settled"]))

@@ -36,6 +36,7 @@ TESTED_ELSEWHERE = {
     "node/app.py": "tests/integration/test_demo.py",
     "node/cli/": "tests/unit/node/test_cli_commands.py",
     "node/config_": "tests/unit/node/test_config.py",
+    "node/cover_duties.py": "tests/simulation/test_top_up.py",
     "node/control.py": "tests/unit/node/test_api.py",
     "node/devnet/": "tests/integration/test_demo.py",
     "node/health.py": "tests/integration/test_demo.py",
