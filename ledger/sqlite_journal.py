@@ -1,8 +1,8 @@
 """The journal in SQLite: what :meth:`SqliteJournal.append` returned from survives kill -9 and a power cut.
 
-One writer, one transaction per call, a write-ahead log synced at each commit. aiosqlite by itself commits half of a
-cancelled transaction and hangs the interpreter when it is not closed; so it lives in a side thread, each transaction
-runs to its end once begun, and the connections are always closed.
+One writer, a write-ahead log synced at each commit; calls that wait for a commit go together into the next one.
+aiosqlite by itself commits half of a cancelled transaction and hangs the interpreter when it is not closed; so it lives
+in a side thread, each transaction runs to its end once begun, and the connections are always closed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import aiosqlite
 import trio
 
+from ledger.append_queue import Append, AppendQueue, Row
 from ledger.asyncio_thread import AsyncioThread, open_asyncio_thread
 from ledger.ports import JournalEntry, NewEntry
 from ledger.sqlite_check import entry_of, examine
@@ -24,7 +25,7 @@ from ledger.sqlite_end_mark import EndMark, Reached
 from ledger.sqlite_errors import LOST_SYNC, damaged, disk_full, translated
 from ledger.sqlite_file import Ballast, only_process
 from ledger.sqlite_schema import GENESIS, chain_hash, connect, migrate, seal
-from market.errors import BrokenInvariant, Unavailable
+from market.errors import BrokenInvariant, FabricError, Unavailable
 
 BALLAST_BYTES = 16 * 1024 * 1024
 MAX_BODY = 1024 * 1024
@@ -57,28 +58,42 @@ class SqliteJournal:
         self._ballast = ballast
         self._mark = mark
         self._reached = reached
-        self._lock = trio.StrictFIFOLock()
+        self._queue = AppendQueue(self._commit)
         self._sync_lost = False
         self._log_pages = _LOG
 
     async def append(
         self, entries: Sequence[NewEntry], put: dict[str, bytes] | None = None, *, urgent: bool = False
     ) -> list[JournalEntry]:
-        async with self._lock:
-            if self._sync_lost:
-                raise Unavailable("the disk failed under the journal; restart the node", code="journal_failed")
-            if not urgent:
-                await self._refuse_without_reserve()
-            written, hashes = self._chained(entries)
-            try:
-                await self._write(written, hashes, put or {})
-            except Unavailable as error:
-                if not (urgent and error.code == "disk_full"):
-                    raise
-                self._ballast.release()
-                await self._keep_log(_SHORT_LOG)
-                await self._write(written, hashes, put or {})
-            return written
+        for new in entries:
+            if len(new.body) > MAX_BODY:
+                raise BrokenInvariant(f"a journal entry of {len(new.body)} bytes", code="entry_too_large")
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return await self._queue.through(Append(entries, put or {}, urgent))
+
+    async def _commit(self, batch: list[Append]) -> None:
+        """Write what waits in one transaction. When that fails each goes alone: one may be at fault, or too large."""
+        if self._sync_lost:
+            raise Unavailable("the disk failed under the journal; restart the node", code="journal_failed")
+        try:
+            await self._write(batch)
+        except (FabricError, TypeError, ValueError) as error:
+            if len(batch) == 1:
+                await self._commit_urgent(batch[0], error)
+                return
+            for one in batch:
+                try:
+                    await self._commit([one])
+                except (FabricError, TypeError, ValueError) as own:
+                    one.error = own
+
+    async def _commit_urgent(self, one: Append, error: Exception) -> None:
+        """The room that is kept back for a full disk is given to vouchers in hand, and to nothing else."""
+        if not (one.urgent and isinstance(error, Unavailable) and error.code == "disk_full"):
+            raise error
+        self._ballast.release()
+        await self._keep_log(_SHORT_LOG)
+        await self._write([one])
 
     async def read(self, stream: str) -> list[JournalEntry]:
         return _entries(
@@ -113,35 +128,24 @@ class SqliteJournal:
         )
         return {str(key): _unsealed(str(key), value, sealed) for key, value, sealed in found}
 
-    def _chained(self, entries: Sequence[NewEntry]) -> tuple[list[JournalEntry], list[bytes]]:
-        position, chained = self._reached.position, self._reached.hash
-        written, hashes = [], []
-        for new in entries:
-            if len(new.body) > MAX_BODY:
-                raise BrokenInvariant(f"a journal entry of {len(new.body)} bytes", code="entry_too_large")
-            position += 1
-            entry = JournalEntry(
-                position=position, stream=new.stream, kind=new.kind, at_ms=new.at_ms, body=bytes(new.body)
-            )
-            chained = chain_hash(chained, entry)
-            written.append(entry)
-            hashes.append(chained)
-        return written, hashes
-
-    async def _write(self, written: list[JournalEntry], hashes: list[bytes], put: dict[str, bytes]) -> None:
-        rows = [(e.position, e.stream, e.kind, e.at_ms, e.body, hash) for e, hash in zip(written, hashes, strict=True)]
-        values = [(key, value, seal(key, value)) for key, value in put.items()]
+    async def _write(self, batch: list[Append]) -> None:
+        if not all(one.urgent for one in batch):
+            await self._refuse_without_reserve()
+        rows: list[Row] = []
+        values: dict[str, bytes] = {}
+        reached = self._reached
+        for one in batch:
+            reached = one.chain(reached, rows)
+            values.update(one.put)
+        sealed = [(key, value, seal(key, value)) for key, value in values.items()]
+        puts = reached.puts - self._reached.puts
         try:
-            await self._thread.run(partial(_transaction, self._writer, rows, values), shield=True)
+            await self._thread.run(partial(_transaction, self._writer, rows, sealed, puts), shield=True)
         except sqlite3.Error as error:
             self._sync_lost = self._sync_lost or error.sqlite_errorcode in LOST_SYNC
             raise translated(error) from error
-        before = self._reached
-        if written:
-            self._reached = Reached(written[-1].position, before.puts, hashes[-1])
-        elif values:
-            self._reached = Reached(before.position, before.puts + 1, before.hash)
-        self._mark.write(self._reached)
+        self._reached = reached
+        self._mark.write(reached)
 
     async def _refuse_without_reserve(self) -> None:
         if not self._ballast.fill():
@@ -232,9 +236,7 @@ async def _connected(thread: AsyncioThread, path: Path, *, writer: bool) -> Asyn
 
 
 async def _transaction(
-    writer: aiosqlite.Connection,
-    rows: Sequence[tuple[int, str, str, int, bytes, bytes]],
-    values: Sequence[tuple[str, bytes, bytes]],
+    writer: aiosqlite.Connection, rows: Sequence[Row], values: Sequence[tuple[str, bytes, bytes]], puts: int
 ) -> None:
     await writer.execute_fetchall("begin immediate")
     try:
@@ -242,8 +244,8 @@ async def _transaction(
             await writer.executemany("insert into entry values (?, ?, ?, ?, ?, ?)", rows)
         if values:
             await writer.executemany("insert or replace into value values (?, ?, ?)", values)
-            if not rows:
-                await writer.execute_fetchall("update tally set puts = puts + 1")
+        if puts:
+            await writer.execute_fetchall("update tally set puts = puts + ?", (puts,))
         await writer.execute_fetchall("commit")
     except BaseException:
         with suppress(sqlite3.Error):

@@ -363,3 +363,27 @@ async def test_an_entry_beyond_all_bounds_is_refused(path: Path) -> None:
         with pytest.raises(BrokenInvariant):
             await journal.append([fact(b"x" * (1024 * KIB + 1))])
         assert await journal.read_all() == []
+
+
+async def test_of_calls_written_together_only_the_bad_one_fails(path: Path) -> None:
+    failed: list[str] = []
+
+    class Text(str):
+        """What the strict table refuses, though it can be hashed."""
+
+        def __radd__(self, other: bytes) -> bytes:
+            return other
+
+    async def append(name: str, value: object) -> None:
+        try:
+            await journal.append([fact(name.encode())], {name: value})  # type: ignore[dict-item]
+        except BrokenInvariant as error:
+            failed.append(f"{name} {error.code}")
+
+    async with open_journal(path, ballast_bytes=0) as journal:
+        async with trio.open_nursery() as nursery:
+            for number in range(9):
+                nursery.start_soon(append, f"{number}", b"" if number != 5 else Text("not bytes"))
+        bodies = [entry.body for entry in await journal.read("a")]
+    assert failed == ["5 journal_refused"]
+    assert sorted(bodies) == [b"%d" % number for number in range(9) if number != 5]
