@@ -28,6 +28,11 @@ REPORT_SENT = "report_sent"
 REPORT_PAID = "report_paid"
 REPORT_REFUSED = "report_refused"
 DETAIL = "detail"
+KEPT_WHOLE = 4096
+"""Receipts of one lease that are all kept. After them only each :data:`KEPT_EVERY`-th is, and always the newest and the
+final one: a lease that ticks for weeks must not fill the disk. Amounts are cumulative, so that nothing of the bill is
+lost, and the account's signature on each that is kept stands by itself; the hashes between them go."""
+KEPT_EVERY = 64
 MAX_REFUSALS = 32
 """Refused reports of one lease that are written down; a peer that goes on must not fill the disk."""
 _FACT_DECODER = msgspec.msgpack.Decoder(Fact)
@@ -57,6 +62,18 @@ class RefusedReport(msgspec.Struct, frozen=True, kw_only=True):
     refusal: bytes
 
 
+class Newest(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest receipt, where it is one of those that make way for the next."""
+
+    paid: PaidReport
+    fact: Fact
+
+
+def is_kept(sequence: int, *, final: bool = False) -> bool:
+    """Whether the receipt of that number stays in the journal for good."""
+    return sequence <= KEPT_WHOLE or final or sequence % KEPT_EVERY == 0
+
+
 def lease_id_of(requester: bytes, provider: bytes, bid_id: bytes) -> bytes:
     """The lease that an award becomes. Derived, so that a repeated award meets the same lease, never a second one."""
     return digest(b"computefabric/lease/1\0", requester, provider, bid_id)[:16]
@@ -75,6 +92,7 @@ class LeaseBoard:
             signing another with the same number would be equivocation.
         newest_paid: the newest report and its voucher; older ones are in the journal.
         refusals: signed refusals that were written down, by report and reason.
+        passing: the newest receipt while it is not in the stream and makes way for the next (:data:`KEPT_WHOLE`).
         detail: the provider's own sentence about why the job ended, if it gave one.
     """
 
@@ -102,6 +120,7 @@ class LeaseBoard:
         self.pending: Verified[UsageReport] | None = None
         self.newest_paid: PaidReport | None = None
         self.refusals: dict[tuple[bytes, str], Verified[ReceiptRefusal]] = {}
+        self.passing: Newest | None = None
         self.detail = ""
         self.on_change: Callable[[LeaseBoard], None] = lambda _board: None
 
@@ -135,19 +154,35 @@ class LeaseBoard:
         async with self._lock:
             if not is_legal(self.state, fact):
                 return False
-            entries = [self._entry(type(fact).__name__, fact.at, msgspec.msgpack.encode(fact))]
-            if paid is not None:
-                entries.insert(0, self._entry(REPORT_PAID, fact.at, msgspec.msgpack.encode(paid)))
-            for entry in await self._journal.append(entries):
-                self._apply(entry)
+            if paid is not None and isinstance(fact, PaymentReceived) and not is_kept(fact.sequence):
+                await self._let_pass(Newest(paid=paid, fact=fact))
+            else:
+                # What was let pass so far goes before it: the stream alone must tell how this fact came about.
+                before = self._entries(self.passing.fact, self.passing.paid) if self.passing else []
+                written = await self._journal.append([*before, *self._entries(fact, paid)])
+                for entry in written[len(before) :]:
+                    self._apply(entry)
+                self.passing = None
             self._announce()
             return True
+
+    async def _let_pass(self, newest: Newest) -> None:
+        await self._journal.append([], {self._passing_key: msgspec.msgpack.encode(newest)})
+        self._take(newest)
+
+    def _take(self, newest: Newest) -> None:
+        self._apply_paid(newest.paid, newest.fact.at)
+        self.state = transition(self.state, newest.fact)
+        self.passing = newest
 
     async def remember_report(self, report: Verified[UsageReport], now: int) -> None:
         """Journal a report before it is sent, so that a restart sends the very same one."""
         async with self._lock:
-            for entry in await self._journal.append([self._entry(REPORT_SENT, now, report.raw)]):
-                self._apply(entry)
+            if is_kept(report.record.sequence, final=report.record.final):
+                await self._journal.append([self._entry(REPORT_SENT, now, report.raw)])
+            else:
+                await self._journal.append([], {self._pending_key: report.raw})
+            self.pending = report
 
     async def remember_refusal(
         self, report: Verified[UsageReport], refusal: Verified[ReceiptRefusal], now: int
@@ -175,6 +210,31 @@ class LeaseBoard:
         self._change.set()
         self._change = trio.Event()
         self.on_change(self)
+
+    @property
+    def _passing_key(self) -> str:
+        return f"{self.stream}/newest"
+
+    @property
+    def _pending_key(self) -> str:
+        return f"{self.stream}/pending"
+
+    def _entries(self, fact: Fact, paid: PaidReport | None) -> list[NewEntry]:
+        entries = [self._entry(type(fact).__name__, fact.at, msgspec.msgpack.encode(fact))]
+        if paid is not None:
+            entries.insert(0, self._entry(REPORT_PAID, fact.at, msgspec.msgpack.encode(paid)))
+        return entries
+
+    async def _load_passing(self) -> None:
+        """What is younger than the stream: only in leases that ticked very often are there such values at all."""
+        if (raw := await self._journal.get(self._passing_key)) is not None:
+            newest = msgspec.msgpack.decode(raw, type=Newest)
+            if isinstance(newest.fact, PaymentReceived) and newest.fact.sequence > self.chain.sequence:
+                self._take(newest)
+        if (raw := await self._journal.get(self._pending_key)) is not None:
+            pending = verify(raw, UsageReport)
+            if pending.record.sequence == self.chain.sequence + 1:
+                self.pending = pending
 
     def _entry(self, kind: str, at: int, body: bytes) -> NewEntry:
         return NewEntry(stream=self.stream, kind=kind, at_ms=at, body=body)
@@ -253,6 +313,7 @@ async def load_board(journal: Journal, stream: str) -> LeaseBoard:
     board = LeaseBoard(journal, opened, opened_at=entries[0].at_ms)
     for entry in entries[1:]:
         board._apply(entry)
+    await board._load_passing()
     return board
 
 

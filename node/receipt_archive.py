@@ -47,7 +47,7 @@ class ReceiptArchive:
                 continue
             if job is not None and job not in (board.job_id, board.lease_id.hex()):
                 continue
-            kept = kept_receipts(await self._journal.read(stream), gpu=await self._gpu_of(board))
+            kept = kept_receipts(await self._journal.read(stream), gpu=await self._gpu_of(board), passing=board.passing)
             for piece in in_pieces(kept):
                 yield piece
 

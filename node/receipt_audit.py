@@ -19,7 +19,7 @@ from market.records import Award, Lease, ReceiptRefusal, UsageReport
 from market.signing import Verified, verify
 from market.statements import read_receipt
 from market.usage import FIRST_PREVIOUS
-from node.lease_board import lease_id_of
+from node.lease_board import KEPT_EVERY, is_kept, lease_id_of
 from node.receipt_lines import Answered, LeaseReceipts
 
 
@@ -142,19 +142,28 @@ def _grants(deal: Deal) -> str | None:
 
 
 def _links(deal: Deal, reports: Sequence[Verified[UsageReport]]) -> str:
-    head = FIRST_PREVIOUS
-    for number, report in enumerate(reports, 1):
+    head, number = FIRST_PREVIOUS, 0
+    for report in reports:
         record = report.record
         if record.lease_id != deal.lease.record.lease_id:
-            raise _wrong(f"receipt {number} is of another lease")
-        if record.sequence != number:
-            raise _wrong(f"number {record.sequence} where {number} belongs")
-        if record.previous != head:
+            raise _wrong(f"receipt {number + 1} is of another lease")
+        thinned = _may_follow(number, record.sequence)
+        if record.sequence != number + 1 and not thinned:
+            raise _wrong(f"number {record.sequence} where {number + 1} belongs")
+        number = record.sequence
+        if record.previous != head and not thinned:
             raise _wrong(f"receipt {number} does not follow on the one before it")
-        if record.final and number != len(reports):
+        if record.final and report is not reports[-1]:
             raise _wrong(f"receipt {number} is final, and others follow")
         head = report.id
-    return f"numbers 1 to {len(reports)}, each naming the hash of the one before"
+    if number > len(reports):
+        return f"numbers 1 to {number}, {len(reports)} of them kept; each of the first names the hash of the one before"
+    return f"numbers 1 to {number}, each naming the hash of the one before"
+
+
+def _may_follow(before: int, sequence: int) -> bool:
+    """Whether all receipts between these two made way: a long lease keeps only some of them."""
+    return before + 1 < sequence and not any(is_kept(between) for between in range(before + 1, sequence)[:KEPT_EVERY])
 
 
 def _accounts(deal: Deal, reports: Sequence[Verified[UsageReport]]) -> str | None:
@@ -206,10 +215,11 @@ def _vouchers(deal: Deal, reports: Sequence[Verified[UsageReport]], paid: Sequen
 def _lanes(deal: Deal, reports: Sequence[Verified[UsageReport]], paid: Sequence[Answered]) -> str | None:
     if not deal.lease.record.grants:
         return None
-    owed = newest = 0
+    owed = newest = number = 0
     for report, answered in zip(reports, paid, strict=True):
         record = report.record
-        if record.lane_after != record.lane_before + record.amount - owed:
+        added, next_one, number = record.lane_after - record.lane_before, number + 1, record.sequence
+        if added > record.amount - owed or (number == next_one and added != record.amount - owed) or added < 0:
             raise _wrong(f"receipt {record.sequence}: the lane does not rise by what the receipt adds")
         if record.lane_before < newest:
             raise _wrong(f"receipt {record.sequence} forgets a voucher for {newest} units")

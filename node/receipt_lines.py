@@ -20,7 +20,7 @@ from market.records import Award, Lease, ReceiptRefusal, UsageReport
 from market.signing import digest, read
 from market.usage import receipt_id
 from node.control import rfc3339
-from node.lease_board import REPORT_PAID, REPORT_REFUSED, Opened, PaidReport, RefusedReport
+from node.lease_board import REPORT_PAID, REPORT_REFUSED, Newest, Opened, PaidReport, RefusedReport
 
 SETTLED = "settled"
 
@@ -58,8 +58,8 @@ class Period(Struct, frozen=True, kw_only=True):
     until: int = 253_402_300_799_999
 
 
-def kept_receipts(entries: Sequence[JournalEntry], *, gpu: str = "") -> LeaseReceipts:
-    """What a lease's stream in the journal holds."""
+def kept_receipts(entries: Sequence[JournalEntry], *, gpu: str = "", passing: Newest | None = None) -> LeaseReceipts:
+    """What a lease's stream in the journal holds, and its newest receipt where that is not in it yet."""
     opened = msgspec.msgpack.decode(entries[0].body, type=Opened)
     answers, settled = [], None
     for entry in entries:
@@ -71,6 +71,8 @@ def kept_receipts(entries: Sequence[JournalEntry], *, gpu: str = "") -> LeaseRec
             answers.append(Answered(report=refused.report, at=entry.at_ms, refusal=refused.refusal))
         elif entry.kind == SETTLED:
             settled = msgspec.json.decode(entry.body)
+    if passing is not None:
+        answers.append(Answered(report=passing.paid.report, at=passing.fact.at, voucher=passing.paid.row))
     return LeaseReceipts(
         role=str(opened.role), job=opened.job_id, gpu=gpu, lease=opened.lease, answers=tuple(answers), settled=settled
     )

@@ -16,7 +16,7 @@ from market.lease import LeaseState
 from market.records import UsageReport
 from market.signing import verify
 from market.usage import write_report
-from node import report_sender, wire
+from node import lease_board, receipt_audit, report_sender, wire
 from node.equivocation_file import find_contradiction
 from node.job_journal import history
 from node.lease_board import LeaseBoard
@@ -153,3 +153,34 @@ def test_nothing_was_forgotten_of_the_history_of_a_job():
         ]
 
     check_books(play(act, job=JobScript(duration_ms=12_000)))
+
+
+@pytest.mark.parametrize("side", ["buyer", "seller"])
+def test_a_lease_that_keeps_few_of_its_receipts_is_in_order_and_paid_in_full(
+    monkeypatch: pytest.MonkeyPatch, side: str
+):
+    async def act(market: Marketplace, buyer: Participant, seller: Participant) -> None:
+        await until_running(seller)
+        victim = buyer if side == "buyer" else seller
+        async with trio.open_nursery() as nursery:
+            for pause in (21.3, 26.9, 7.1):
+                await trio.sleep(pause)
+                victim.crash()
+                await trio.sleep(0.4)
+                nursery.start_soon(_stay, victim)
+                await trio.sleep(2)
+                await check(buyer)
+            await trio.sleep(250)
+            kept = await both_agree(buyer, seller)
+            last = verify(kept.paid[-1].report, UsageReport).record
+            assert last.final
+            assert len(kept.paid) < last.sequence - 8
+            assert totals_of(lines_of(kept, Period()))["amount_units"] == last.amount
+            nursery.cancel_scope.cancel()
+
+    monkeypatch.setattr(lease_board, "KEPT_WHOLE", 3)
+    monkeypatch.setattr(lease_board, "KEPT_EVERY", 5)
+    monkeypatch.setattr(receipt_audit, "KEPT_EVERY", 5)
+    seen = play(act, job=JobScript(duration_ms=120_000))
+    check_books(seen)
+    assert seen.state == "succeeded"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -16,10 +17,13 @@ from market import codec
 from market.duties import Role
 from market.errors import BrokenInvariant, PeerFault, Unavailable
 from market.lease import CancelRequested, ContainerStarted, DeadlinePassed, LaneFunded, Stage
-from market.signing import Signer
+from market.records import UsageReport
+from market.signing import Signer, verify
 from market.usage import write_report
+from node import lease_board
 from node.lease_board import (
     MAX_REFUSALS,
+    REPORT_PAID,
     REPORT_REFUSED,
     LeaseBoard,
     Opened,
@@ -55,6 +59,7 @@ async def same_after_restart(journal: MemoryJournal, board: LeaseBoard) -> Lease
         "chain",
         "pending",
         "newest_paid",
+        "passing",
         "refusals",
         "funded_at",
         "role",
@@ -265,3 +270,60 @@ async def test_when_leases_cannot_be_written_none_begins():
     with pytest.raises(Unavailable):
         await open_boards(journal, [opened], now=NOW)
     assert await journal.streams("") == []
+
+
+async def pay_next(board: LeaseBoard, number: int) -> None:
+    now = NOW + 5_000 * number
+    report = next_report(board, now)
+    await board.remember_report(report, now)
+    row = encode_voucher(sign_voucher(SESSION_KEY, board.domain, board.lane, max(1, report.record.amount)))
+    assert await board.record(payment_fact(report.record, now), paid=PaidReport(report=report.raw, row=row))
+
+
+async def test_a_lease_that_ticks_for_weeks_keeps_few_receipts_and_forgets_no_money(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lease_board, "KEPT_WHOLE", 3)
+    monkeypatch.setattr(lease_board, "KEPT_EVERY", 5)
+    journal = MemoryJournal()
+    board = await running(journal)
+    for number in range(1, 24):
+        await pay_next(board, number)
+        board = await same_after_restart(board._journal, board)
+        assert (board.chain.sequence, board.state.sequence) == (number, number)
+    report = next_report(board, NOW + 200_000)
+    await board.remember_report(report, NOW + 200_000)
+    board = await same_after_restart(board._journal, board)
+    assert board.pending == report
+    stream = await board._journal.read(board.stream)
+    kept = [msgspec.msgpack.decode(entry.body, type=PaidReport) for entry in stream if entry.kind == REPORT_PAID]
+    assert [verify(one.report, UsageReport).record.sequence for one in kept] == [1, 2, 3, 4, 5, 9, 10, 14, 15, 19, 20]
+
+
+async def test_what_was_let_pass_is_in_the_stream_before_the_lease_moves_on(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lease_board, "KEPT_WHOLE", 1)
+    journal = MemoryJournal()
+    board = await running(journal)
+    for number in range(1, 4):
+        await pay_next(board, number)
+    paid = board.state.paid
+    assert board.passing is not None
+    await board.record(CancelRequested(at=NOW + 60_000))
+    assert board.passing is None
+    kinds = [entry.kind for entry in await board._journal.read(board.stream)]
+    assert kinds[-3:] == [REPORT_PAID, "PaymentReceived", "CancelRequested"]
+    board = await same_after_restart(board._journal, board)
+    assert board.state.paid == paid > 0
+    await board.record(DeadlinePassed(at=NOW + 70_000))
+    assert (await same_after_restart(board._journal, board)).state.paid == paid
+
+
+async def test_a_disk_that_is_full_lets_nothing_pass(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lease_board, "KEPT_WHOLE", 0)
+    journal = MemoryJournal()
+    board = await running(journal)
+    report = next_report(board, NOW + 1_000)
+    journal.full = True
+    with pytest.raises(Unavailable):
+        await board.remember_report(report, NOW)
+    with pytest.raises(Unavailable):
+        await board.record(payment_fact(report.record, NOW), paid=PaidReport(report=report.raw, row=b""))
+    assert (board.pending, board.newest_paid, board.chain.sequence) == (None, None, 0)

@@ -13,6 +13,7 @@ from ledger.statement import with_account_signature
 from ledger.voucher import Domain, SessionKey, encode_voucher, sign_voucher
 from market.records import UsageReport
 from market.signing import verify
+from node import lease_board, receipt_audit
 from node.receipt_audit import ChainView, audit, check_against_chain, read_deal, transactions_of
 from node.receipt_lines import LeaseReceipts
 from tests.fakes.receipts import DOMAIN, a_signed_lease, refused, some_receipts
@@ -210,3 +211,24 @@ def test_the_deal_names_the_most_that_the_lease_may_cost():
     deal = read_deal(replace(KEPT, lease=a_signed_lease(slots=2)))
     assert (deal.cap, deal.domain, deal.lane.payee) == (120_000, DOMAIN, PAYEE)
     assert deal.award.requester == BUYER.key
+
+
+def thinned(monkeypatch: pytest.MonkeyPatch, *numbers: int) -> dict[str, str]:
+    """What is wrong when of ten receipts only these are there, and the rule keeps 1 to 3, each fourth and the last."""
+    monkeypatch.setattr(lease_board, "KEPT_WHOLE", 3)
+    monkeypatch.setattr(lease_board, "KEPT_EVERY", 4)
+    monkeypatch.setattr(receipt_audit, "KEPT_EVERY", 4)
+    whole = some_receipts((5,) * 10)
+    return failed(replace(whole, answers=tuple(whole.answers[number - 1] for number in numbers)))
+
+
+def test_receipts_that_made_way_are_not_missed(monkeypatch: pytest.MonkeyPatch):
+    assert thinned(monkeypatch, 1, 2, 3, 4, 8, 10) == {}
+    assert thinned(monkeypatch, *range(1, 11)) == {}
+
+
+@pytest.mark.parametrize(
+    "numbers", [(1, 3, 4, 8, 10), (1, 2, 3, 8, 10), (1, 2, 3, 4, 10), (4, 8, 10), (1, 2, 3, 4, 8, 6, 10)]
+)
+def test_those_that_are_kept_for_good_are(monkeypatch: pytest.MonkeyPatch, numbers: tuple[int, ...]):
+    assert "chain of receipts" in thinned(monkeypatch, *numbers)
