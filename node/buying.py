@@ -23,6 +23,9 @@ from node.requester_duties import RequesterDuties
 from node.requester_files import RequesterFiles
 from node.trading_world import TradingSettings, World
 
+Funds = Callable[[], Awaitable[int | None]]
+"""What could be set aside for a job now; None where it cannot be told."""
+
 
 class Buying(Struct, frozen=True, kw_only=True):
     """The requester's half of a node."""
@@ -121,20 +124,10 @@ async def _funds(world: World, payer: HotPayer, ahead_ms: int) -> int | None:
 
 
 def _open_desk(
-    world: World,
-    intake: OfferIntake,
-    payer: HotPayer,
-    files: RequesterFiles,
-    experience: Experience,
-    *,
-    funds: Callable[[], Awaitable[int | None]],
+    world: World, intake: OfferIntake, payer: HotPayer, files: RequesterFiles, experience: Experience, *, funds: Funds
 ) -> tuple[Auctioneer, RequesterDesk]:
-    purse = Purse(
-        payer=world.chain.account,
-        signer=world.session_key.address,
-        chain_id=world.chain.chain_id,
-        escrow=world.chain.escrow,
-    )
+    chain = world.chain
+    purse = Purse(payer=chain.account, signer=world.session_key.address, chain_id=chain.chain_id, escrow=chain.escrow)
     auctioneer = Auctioneer(
         signer=world.signer,
         network=world.network,

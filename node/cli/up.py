@@ -52,16 +52,11 @@ def up(
     from node.config import load_config
     from node.home import WALLET_FILE, ensure_home
 
-    given: dict[str, Any] = {
-        "node.provide": provide or None,
-        "node.introducer": introducer or None,
-        "watch.serve": watch or None,
-        "node.name": name,
-        "node.listen": listen or None,
-        "node.introducers": join or None,
-        "provider.price": price,
+    switches = {"node.provide": provide, "node.introducer": introducer, "watch.serve": watch}
+    values = {"node.name": name, "node.listen": listen, "node.introducers": join, "provider.price": price}
+    flags: dict[str, Any] = {
+        key: value for key, value in {**switches, **values}.items() if value not in (None, False, ())
     }
-    flags = {key: value for key, value in given.items() if value is not None}
     config = load_config(session.home, file=Path(file) if file else None, flags=flags)
     ensure_home(config.home)
     _refuse_second(config.api_socket)
