@@ -24,6 +24,7 @@ TABLES: dict[str, Callable[[Sequence[str]], None]] = {
     "intake": lambda words: _module("intake").main(int(words[0]) if words else 4096),
     "late-joiner": lambda words: _module("late_joiner").main([int(word) for word in words] or [1000, 2000, 5000]),
     "first-try": lambda words: _module("first_try").main(words),
+    "money": lambda words: _module("money").main(words),
     "nodes": lambda words: _module("nodes").main(words),
 }
 """Every table by its name."""
