@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from market import codec
 from market.errors import InvalidRequest, PeerFault
-from market.records import UsageReport
+from market.records import Lease, UsageReport
 from market.signing import verify
 from market.statements import (
     Statement,
@@ -150,3 +150,23 @@ def test_honest_statements_hold_no_contradiction():
     assert find_equivocation([*grants((0, 1)), *grants((0, 1)), *grants((2, 3), granted_at=NOW + 1)]) is None
     assert find_equivocation([*grants((0, 1)), *grants((0, 1), fencing=5, granted_at=NOW + 1)]) is None
     assert find_equivocation([*grants((0, 1)), *grants((0, 1), granted_at=NOW + 1, grants=())]) is None
+
+
+NEWER = {"price", "lane_before", "lane_after", "account_signature", "grants"}
+
+
+@pytest.mark.parametrize("record", [a_report(gpu_ms=7), a_lease()], ids=["report", "lease"])
+def test_what_older_nodes_signed_is_still_read_and_states_nothing(record: Any):
+    plain = {name: value for name, value in codec.unpack(codec.pack_record(record)).items() if name not in NEWER}
+    body, kind = codec.pack(plain), type(record)
+    domain = f"computefabric/{kind.__name__.lower()}/1\0".encode()
+    signature = SELLER._private_key.sign(domain + body)
+    old = verify(codec.pack({"body": body, "key": SELLER.key, "sig": signature}), kind)
+    assert old.record == record
+    stated = [read_receipt(old)] if kind is UsageReport else read_grants(old)
+    assert {statement.signature for statement in stated} == {b""}
+
+
+def test_a_lease_of_all_slots_there_can_be_is_read_with_its_grants():
+    everything = replace(a_lease(), slots=tuple(range(4096)), grants=(SIGNATURE,) * 4096, award=bytes(8192))
+    assert verify(SELLER.sign(everything).raw, Lease).record == everything
