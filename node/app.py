@@ -108,8 +108,7 @@ async def _serve(config: NodeConfig, password: str, stop: trio.Event) -> None:
         network = await stack.enter_async_context(
             open_libp2p_network(seed=seed, listen=config.listen, introducers=config.introducers, book_path=book)
         )
-        exchange = PeerExchange(network)
-        exchange.register()
+        exchange = _exchange(network)
         if config.chain is not None:
             world = await stack.enter_async_context(
                 _open_world(config, config.chain, password, seed=seed, network=network, journal=journal, clock=clock)
@@ -133,14 +132,17 @@ async def _serve(config: NodeConfig, password: str, stop: trio.Event) -> None:
         tasks = await stack.enter_async_context(trio.open_nursery())
         tasks.start_soon(exchange.exchange_forever)
         tasks.start_soon(market.keep_history_forever)
-        if trading is None:
-            tasks.start_soon(intake.catch_up_forever)
-        if desk is not None:
-            tasks.start_soon(desk.keeper.run_forever)
+        tasks.start_soon(desk.keeper.run_forever if desk else intake.catch_up_forever)
         await tasks.start(serve_api, service, config.api_socket)
         log.info("node %s is up at %s", config.name, ", ".join(network.addresses()) or "no address")
         await stop.wait()
         tasks.cancel_scope.cancel()
+
+
+def _exchange(network: Network) -> PeerExchange:
+    exchange = PeerExchange(network)
+    exchange.register()
+    return exchange
 
 
 def _listen_only(network: Network, clock: SystemClock) -> OfferIntake:
@@ -148,6 +150,14 @@ def _listen_only(network: Network, clock: SystemClock) -> OfferIntake:
     intake = OfferIntake(network, clock)
     intake.register()
     return intake
+
+
+async def _open_wallet(path: Path, password: str) -> bytes:
+    if not await trio.Path(path).exists():
+        raise InvalidRequest(
+            "this node has no wallet yet", code="no_wallet", fix="make one with 'cfab wallet create'", where=str(path)
+        )
+    return await trio.to_thread.run_sync(load_wallet, path, password)
 
 
 @asynccontextmanager
@@ -161,15 +171,7 @@ async def _open_world(
     journal: object,
     clock: SystemClock,
 ) -> AsyncIterator[World]:
-    wallet_path: Path = config.home / WALLET_FILE
-    if not await trio.Path(wallet_path).exists():
-        raise InvalidRequest(
-            "this node has no wallet yet",
-            code="no_wallet",
-            fix="make one with 'cfab wallet create'",
-            where=str(wallet_path),
-        )
-    secret = await trio.to_thread.run_sync(load_wallet, wallet_path, password)
+    secret = await _open_wallet(config.home / WALLET_FILE, password)
     async with open_evm_chain(
         rpc_url=chain_config.rpc,
         chain_id=chain_config.chain_id,

@@ -228,7 +228,7 @@ _WALLET = {
 _PAYOUT = {
     "address": Key(
         "address",
-        values.read_address,
+        values.read_owner,
         '"0x…"',
         "The account that gets what this node earns: yours, with its key elsewhere. Default: earnings stay here.",
     ),

@@ -133,6 +133,20 @@ def read_address(value: Any) -> bytes:
     return bytes.fromhex(value[2:])
 
 
+def read_owner(value: Any) -> bytes:
+    """An account that money is sent to for good: a mistyped one is nobody's. Checked as wallets check it (EIP-55)."""
+    account = read_address(value)
+    digits = value[2:]
+    if not any(account):
+        raise _wrong("is nobody's account", "take one whose key you have")
+    if digits not in (digits.lower(), digits.upper()):
+        from eth_utils.address import is_checksum_address
+
+        if not is_checksum_address(value):
+            raise _wrong("has a letter wrong: its checksum does not hold", "copy it again from your wallet")
+    return account
+
+
 def read_price(value: Any) -> int:
     return parse_hourly_price(read_text(value))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from eth_utils.address import is_checksum_address
+
 from ledger.hot_payer import HotPayer
 from ledger.lane_journal import LaneJournal
 from ledger.payout_rules import PayoutPlan
@@ -203,7 +205,7 @@ class WalletDesk(StakeDesk):
         """
         text, book = provider.lower(), self._trading.intake.book
         if _ACCOUNT.fullmatch(text):
-            payee = bytes.fromhex(text.removeprefix("0x"))
+            payee = _account(provider)
             known = (key for key in book.providers() if payee in self._payees(key))
             key = next(known, None)
         else:
@@ -236,9 +238,19 @@ async def open_wallet_desk(world: World, trading: TradingNode, plan: PayoutPlan 
 
     Args:
         plan: where earnings go; None leaves them where they are.
+
+    Raises:
+        InvalidRequest: ``bad_config``: the plan's account cannot be meant.
     """
     tokens = world.tokens
     assert tokens is not None
+    if plan is not None and plan.to in (world.chain.account, world.chain.escrow, tokens.token):
+        raise InvalidRequest(
+            "earnings cannot be sent to this node itself, to the escrow or to the token",
+            code="bad_config",
+            fix="take an account of yours whose key is elsewhere",
+            where="address under [payout]",
+        )
     domain, now_ms = Domain(world.chain.chain_id, world.chain.escrow), world.clock.now_ms
     payouts = Payouts(tokens, world.journal, plan, domain, now_ms)
     await payouts.load()
@@ -257,7 +269,12 @@ def _amount(text: str) -> int:
 def _account(text: str) -> bytes:
     if not _ACCOUNT.fullmatch(text.lower()):
         raise InvalidRequest(f"'{text[:80]}' is not an account", code="bad_account", fix="0x and 40 hex digits")
-    return bytes.fromhex(text.lower().removeprefix("0x"))
+    digits = text.lower().removeprefix("0x")
+    if text[-40:] not in (digits, digits.upper()) and not is_checksum_address("0x" + text[-40:]):
+        raise InvalidRequest(
+            f"{text} has a letter wrong: its checksum does not hold", code="bad_account", fix="copy it again"
+        )
+    return bytes.fromhex(digits)
 
 
 def _is_start(text: str) -> bool:

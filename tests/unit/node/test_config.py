@@ -134,6 +134,51 @@ def test_a_watch_that_cannot_be_is_refused_with_its_line(tmp_path: Path, text: s
     assert refused.value.where == f"{tmp_path / 'config.toml'}:2"
 
 
+OWNER = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
+
+
+def test_the_limit_of_a_day_and_payouts_are_settings(tmp_path: Path) -> None:
+    plain = load(tmp_path, "")
+    assert (plain.wallet.daily_limit, plain.payout.address, plain.payout.threshold) == (0, b"", 1_000_000)
+    payout = f"[payout]\naddress = '{OWNER}'\nthreshold = '5'\nevery = 'week'\nkeep = '0.5'\n"
+    config = load(tmp_path, f"[wallet]\ndaily_limit = '20'\n{payout}")
+    assert config.wallet.daily_limit == 20_000_000
+    assert config.payout.address.hex() == OWNER[2:].lower()
+    assert (config.payout.threshold, config.payout.every, config.payout.keep) == (5_000_000, "week", 500_000)
+
+
+@pytest.mark.parametrize(("every", "read"), [('"day"', "day"), ("15", "15"), ('"1"', "1"), ('"28"', "28"), ('""', "")])
+def test_a_schedule_is_a_word_or_a_day(tmp_path: Path, every: str, read: str) -> None:
+    assert load(tmp_path, f"[payout]\nevery = {every}\n").payout.every == read
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"address = '{OWNER[:-1]}5'",  # a digit wrong: the checksum shows it
+        f"address = '{OWNER.replace('F', 'f', 1)}'",
+        f"address = '0x{'0' * 40}'",
+        "address = 'me'",
+        "every = 'month'",
+        "every = 29",
+        "every = 0",
+        "every = true",
+        "every = -1",
+        "threshold = '-1'",
+        "threshold = 5",
+        "keep = 'all'",
+    ],
+)
+def test_a_payout_that_would_lose_money_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError):
+        load(tmp_path, f"[payout]\n{text}\n")
+
+
+def test_an_address_without_a_checksum_is_taken_as_it_is(tmp_path: Path) -> None:
+    for address in (OWNER.lower(), "0x" + OWNER[2:].upper()):
+        assert load(tmp_path, f"[payout]\naddress = '{address}'\n").payout.address.hex() == OWNER[2:].lower()
+
+
 def test_flag_beats_variable_beats_file(tmp_path: Path) -> None:
     text = '[provider]\nprice = "0.10/h"\nregion = "eu"\nmachine = "file"\n'
     environ = {"CFAB_PROVIDER_PRICE": "0.20/h", "CFAB_PROVIDER_REGION": "us", "CFAB_HOME": "/ignored", "OTHER": "1"}

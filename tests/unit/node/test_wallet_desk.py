@@ -16,7 +16,7 @@ from ledger.voucher import SessionKey
 from market.errors import InvalidRequest
 from node.trading import World
 from node.wallet_desk import WalletDesk, open_wallet_desk
-from tests.fakes.memory_tokens import MemoryTokens
+from tests.fakes.memory_tokens import TOKEN, MemoryTokens
 from tests.simulation.marketplace import JobScript, Marketplace, Participant, request, simulate
 
 PRICE = 100_000
@@ -228,9 +228,11 @@ def test_an_empty_lane_and_ones_own_are_explained():
         with pytest.raises(InvalidRequest) as refused:
             await desk.deposit("0x" + buyer.account.hex(), "1")
         assert refused.value.code == "own_lane"
-        with pytest.raises(InvalidRequest) as refused:
-            await desk.plan_deposit(seller.name, "1", sender="me")
-        assert refused.value.code == "bad_account"
+        mistyped = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92265"  # its last digit is a 6
+        for question in (desk.plan_deposit(seller.name, "1", sender="me"), desk.deposit(mistyped, "1")):
+            with pytest.raises(InvalidRequest) as refused:
+                await question
+            assert refused.value.code == "bad_account"
 
     visit(ask)
 
@@ -268,6 +270,16 @@ def test_a_stranger_may_fill_our_lane_with_the_ready_made_call_and_history_shows
         taken = await desk.withdraw(seller.name)
         assert taken["finished"]
         assert buyer.tokens() == TOKENS + 3_000_000
+
+    visit(ask)
+
+
+def test_earnings_are_not_sent_where_they_would_be_lost():
+    async def ask(_buyer: Owner, seller: Owner) -> None:
+        for nobody in (seller.account, seller.market.chain.domain.escrow, TOKEN):
+            with pytest.raises(InvalidRequest) as refused:
+                await seller.desk(payout=PayoutPlan(to=nobody, threshold=1))
+            assert refused.value.code == "bad_config"
 
     visit(ask)
 

@@ -1,0 +1,61 @@
+"""Reading a token's log from an endpoint that is not careful. The rest is in tests/ports/test_token_account.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+from hexbytes import HexBytes
+
+from ledger.evm_reader import MAX_EVENT_BLOCKS
+from ledger.evm_tokens import EvmTokens
+
+ACCOUNT, OWNER, STRANGER = b"\x01" * 20, b"\x0a" * 20, b"\x0b" * 20
+TRANSFER = HexBytes("0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef")
+
+
+def entry(source: bytes, target: bytes, amount: int) -> dict[str, Any]:
+    topics = [TRANSFER, *(HexBytes(one.rjust(32, b"\0")) for one in (source, target))]
+    data = HexBytes(amount.to_bytes(32, "big"))
+    return {"topics": topics, "data": data, "transactionHash": HexBytes(b"\x07" * 32), "blockNumber": 5}
+
+
+class Endpoint:
+    """Gives the same entries for every question about the log, whatever was asked for."""
+
+    def __init__(self, entries: list[dict[str, Any]]) -> None:
+        self.entries = entries
+        self.asked: list[Any] = []
+
+    async def ask(self, question: Callable[[Any], Any]) -> Any:
+        return question(SimpleNamespace(eth=self))
+
+    def get_logs(self, wanted: Any) -> list[dict[str, Any]]:
+        self.asked.append(wanted)
+        return self.entries
+
+
+def tokens_at(endpoint: Endpoint) -> EvmTokens:
+    chain: Any = SimpleNamespace(account=ACCOUNT, token=b"\x70" * 20, _rpc=endpoint, _sender=None)
+    return EvmTokens(chain)
+
+
+async def test_transfers_of_others_and_to_others_are_not_taken_for_ours() -> None:
+    ours = entry(ACCOUNT, OWNER, 300)
+    endpoint = Endpoint([entry(STRANGER, OWNER, 300), ours, entry(ACCOUNT, STRANGER, 300), {**ours, "topics": []}])
+    (found,) = await tokens_at(endpoint).transfers(OWNER, 1, 9)
+    assert (found.to, found.amount, found.transaction, found.block) == (OWNER, 300, b"\x07" * 32, 5)
+    assert [bytes(topic)[-20:] for topic in endpoint.asked[0]["topics"][1:]] == [ACCOUNT, OWNER]
+
+
+async def test_a_long_time_is_asked_about_in_pieces_without_a_gap() -> None:
+    endpoint = Endpoint([])
+    last = 2 * MAX_EVENT_BLOCKS + 3
+    await tokens_at(endpoint).transfers(OWNER, 4, last)
+    spans = [(one["fromBlock"], one["toBlock"]) for one in endpoint.asked]
+    assert spans[0][0] == 4
+    assert spans[-1][1] == last
+    assert all(after[0] == before[1] + 1 for before, after in pairwise(spans))
+    assert all(high - low < MAX_EVENT_BLOCKS for low, high in spans)
