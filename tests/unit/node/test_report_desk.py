@@ -361,3 +361,22 @@ async def test_a_deposit_that_does_not_cover_it_is_a_refusal_and_not_a_fault(
     desk = await open_desk()
     monkeypatch.setattr(desk.payer, "acknowledge", short)
     assert await desk.refused(desk.report(1_000)) == "over_balance"
+
+
+async def test_the_receipt_of_another_job_pays_for_nothing_here(autojump_clock: MockClock):
+    """Also with our lease's name put on it: the account signed it for the other."""
+    desk = await open_desk()
+    other = desk.report(1_000, lease_id=b"o" * 16)
+    assert await desk.refused(other) == "lease_over"
+    relabelled = SELLER.sign(replace(other.record, lease_id=desk.board.lease_id))
+    assert await desk.refused(relabelled) == "wrong_account"
+    assert desk.payer.summary()[0].signed == 0
+
+
+@pytest.mark.parametrize("value", [2**63 - 1, 2**53])
+async def test_numbers_at_their_bounds_are_refused_like_others(autojump_clock: MockClock, value: int):
+    desk = await open_desk()
+    for field in ("amount", "lane_before", "lane_after"):
+        assert await desk.refused(desk.report(0, **{field: value})) in ("wrong_amount", "wrong_lane_sum")
+    assert await desk.refused(desk.report(2**53)) == "over_cap"
+    assert desk.payer.summary()[0].signed == 0
