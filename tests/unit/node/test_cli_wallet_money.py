@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bootstrap import wallet as wallet_file
 from market.errors import InvalidRequest
 from tests.fakes.cli_runner import cfab, on_terminal
 from tests.fakes.scripted_control import ScriptedControl, served
@@ -174,3 +176,31 @@ def test_without_a_node_each_says_how_to_start_one(home: Path) -> None:
         ended = cfab(home, *words.split())
         assert ended.code == 10, words
         assert "cfab up" in ended.err
+
+
+def _shown_in_the_guide() -> list[list[str]]:
+    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    section = text.split("## Your wallet", 1)[1].split("```", 2)[1]
+    return [shlex.split(line, comments=True)[1:] for line in section.strip().splitlines()]
+
+
+@pytest.mark.parametrize("words", _shown_in_the_guide(), ids=" ".join)
+def test_what_the_guide_shows_can_be_typed(
+    wallet: ScriptedWallet, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, content in (
+        ("words.txt", "test " * 11 + "junk"),
+        ("proof.json", '{"kind": "grant"}'),
+        ("password", "correct horse"),
+    ):
+        Path(name).touch(mode=0o600)
+        Path(name).write_text(content)
+    monkeypatch.setattr(wallet_file.create_wallet, "__kwdefaults__", {"private_key": None, "scrypt_n": 2})
+    environ = {"CFAB_PASSWORD_FILE": str(tmp_path / "password")}
+    if "export-address" in words:
+        assert cfab(home, "wallet", "import", "--mnemonic-file", "words.txt", environ=environ).code == 0
+    asks = {"deposit", "add"} & set(words) and "--print" not in words
+    ended = cfab(home, *words, *(["--yes"] if asks else []), environ=environ)
+    assert ended.code == 0, ended.err
+    assert ended.out
