@@ -72,6 +72,11 @@ class EvmRpc:
         self._chain_id = chain_id
         self.rules = rules
 
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one endpoint to compare."""
+        return len(self._endpoints) > 1
+
     async def ask(self, question: Callable[[Web3], T]) -> T:
         """Run a reading function on one endpoint. Abandoned at once when the task is cancelled.
 

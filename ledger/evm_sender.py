@@ -1,9 +1,8 @@
 """The transactions of one account: signed, sent in the order of their nonces, paid for within a cap, and seen
 through.
 
-A transaction that is not mined is sent again with the same nonce and a higher fee, so of all its forms at
-most one ever happens. A lost answer is not a failure: the same bytes are sent until the chain says what
-became of them. The secret key stays in here and is never printed.
+Each is written down before it is sent, and kept until it lies too deep for a reorganisation (``evm_flights``). A lost
+answer is not a failure: the same bytes are sent until the chain says what became of them. Keys stay with the signer.
 """
 
 from __future__ import annotations
@@ -11,232 +10,266 @@ from __future__ import annotations
 from functools import partial
 
 import trio
-from eth_account import Account
 from eth_utils.address import to_checksum_address
 from hexbytes import HexBytes
-from msgspec import Struct
-from web3 import Web3
-from web3.exceptions import ContractLogicError, TransactionNotFound
 from web3.types import TxParams, Wei
 
-from ledger.evm_reader import mined
+from ledger import evm_account
+from ledger.evm_flights import Call, EvmFlights, SendingView
+from ledger.evm_flights import SendPolicy as SendPolicy
 from ledger.evm_rpc import EvmRpc
+from ledger.flight_steps import Progress
+from ledger.gas_fees import Fee, GasMarket, opening_fee
+from ledger.outbox import Flight, Outbox
 from ledger.ports import Transaction
+from ledger.transaction_signing import KeySigner, TransactionSigner, UnsignedTransaction
 from market.errors import InvalidRequest, Unavailable
 
 NOT_SENT = bytes(32)
 """The hash of a transaction that the contract refused before it was sent: nothing was spent."""
-_MISSES_ALLOWED = 3
+MAX_GAS = 2**24
+"""What one transaction may use on the main chain; an estimate above it is no estimate."""
 _NONCE_RACES = 10
-
-
-class SendPolicy(Struct, frozen=True, kw_only=True):
-    """How hard to try. ``confirmations`` are blocks on top of the transaction's own.
-
-    ``fee_cap_wei`` bounds what a unit of gas may cost us; ``bump_after_s`` is the patience with a fee before
-    it is raised, ``patience_s`` that with a chain that does not answer in the middle of a send.
-    """
-
-    confirmations: int = 1
-    poll_ms: int = 500
-    fee_cap_wei: int = 500 * 10**9
-    bump_after_s: float = 30.0
-    patience_s: float = 60.0
-
-
-class _Fee(Struct, frozen=True):
-    most: int
-    tip: int
-
-
-class _Flight(Struct):
-    """A transaction on its way: one nonce, and the hashes of every form it was sent in."""
-
-    params: TxParams
-    nonce: int
-    fee: _Fee
-    raw: bytes = b""
-    hashes: tuple[bytes, ...] = ()
 
 
 class EvmSender:
     """Sends for one account. Many tasks may send at once; nonces are handed out one at a time.
 
+    Args:
+        signer: who holds the key; the bare secret of 32 bytes will do for a development account.
+        outbox: where transactions are written down; without one they are remembered as long as this object lives.
+
     Attributes:
         account: the sending account, 20 bytes.
     """
 
-    def __init__(self, rpc: EvmRpc, secret: bytes, *, chain_id: int, policy: SendPolicy) -> None:
+    def __init__(
+        self,
+        rpc: EvmRpc,
+        signer: TransactionSigner | bytes,
+        *,
+        chain_id: int,
+        policy: SendPolicy,
+        outbox: Outbox | None = None,
+    ) -> None:
+        holder: TransactionSigner = KeySigner(signer) if isinstance(signer, bytes) else signer
         self._rpc = rpc
-        self._signer = Account.from_key(secret)
         self._chain_id = chain_id
         self._policy = policy
-        self._nonce_lock = trio.Lock()
-        self.account: bytes = bytes.fromhex(self._signer.address[2:])
+        self.account: bytes = holder.account
+        outbox = outbox or Outbox(None, chain_id=chain_id, account=self.account, now_ms=lambda: 0)
+        self._flights = EvmFlights(rpc, holder, chain_id=chain_id, policy=policy, outbox=outbox)
 
     async def send(
-        self, to: bytes | None, data: bytes, *, value: int = 0, confirmations: int | None = None
+        self,
+        to: bytes | None,
+        data: bytes,
+        *,
+        value: int = 0,
+        confirmations: int | None = None,
+        urgent: bool = False,
     ) -> Transaction:
         """Send a call (or, without ``to``, deploy ``data``) and wait until it is mined and confirmed.
 
+        The same call again, while an earlier one that nobody waits for is still on its way, waits for that one.
         ``succeeded`` is False when the contract refused; with the hash :data:`NOT_SENT` it did so before
         anything was sent.
 
+        Args:
+            urgent: waiting loses money, as in an exit: a higher cap on fees counts, also for what it queues behind.
+
         Raises:
-            InvalidRequest: ``gas_short``: the account cannot pay for the gas. Unavailable: the chain is
-            silent, refuses, or is dearer than the cap. Whether the transaction will still
+            InvalidRequest: ``gas_short``: the account cannot pay for the gas; or the signer's. Nothing was sent.
+            Unavailable: the chain is silent, refuses, or stays dearer than the cap. Whether the transaction will still
                 happen is not known then: look at what it was to change before sending it again.
         """
-        params: TxParams = {"from": self._signer.address, "data": HexBytes(data), "value": Wei(value)}
-        if to is not None:
-            params["to"] = to_checksum_address(to)
-        try:
-            gas = await self._rpc.ask(lambda web3: web3.eth.estimate_gas(params))
-        except ContractLogicError:
-            head = await self._rpc.ask(lambda web3: int(web3.eth.block_number))
-            return Transaction(hash=NOT_SENT, block=head, succeeded=False, gas_used=0)
-        # Room for what other transactions may change between this estimate and the block.
-        params["gas"] = gas + gas // 4
-        async with self._nonce_lock:
-            flight = await self._prepare(params)
-            for _ in range(_NONCE_RACES):
-                if await self._launch(flight):
-                    break
-                flight = await self._prepare(params)
-            else:
-                raise Unavailable("the account's transactions are sent from too many places", code="nonce_race")
-        wanted = self._policy.confirmations if confirmations is None else confirmations
-        return await self._follow(flight, wanted)
+        call = Call(to, data, value)
+        depth = self._policy.confirmations if confirmations is None else confirmations
+        progress = await self._adopt(call, depth, urgent=urgent)
+        if progress is None:
+            gas = await self._estimate(call)
+            if gas is None:
+                head = await self._rpc.ask(lambda web3: int(web3.eth.block_number))
+                return Transaction(hash=NOT_SENT, block=head, succeeded=False, gas_used=0)
+            progress = await self._start(call, gas, depth, urgent=urgent)
+        return await self._follow(progress)
 
     async def unmined(self) -> int:
         """How many transactions of the account wait in the pool. May be too high for a moment, never too low."""
+        await self._flights.round(fresh=True)
+        waiting = await self._rpc.ask(partial(evm_account.in_pool, account=self.account))
+        return max(waiting, len(self._flights.unmined()))
 
-        def question(web3: Web3) -> int:
-            mined_before = web3.eth.get_transaction_count(self._signer.address, "latest")
-            return max(0, web3.eth.get_transaction_count(self._signer.address, "pending") - mined_before)
+    async def resume(self) -> None:
+        """Read what the last run may have sent, and send it again: the same bytes, which happen once at most."""
+        await self._flights.resume()
 
-        return await self._rpc.ask(question)
+    async def keep(self) -> None:
+        """See transactions through that nobody waits for, and watch mined ones until they are final. Never returns."""
+        await self._flights.keep()
 
-    async def _prepare(self, params: TxParams) -> _Flight:
-        def question(web3: Web3) -> tuple[int, int, int, int]:
-            base = int(web3.eth.get_block("latest").get("baseFeePerGas", 0))
-            balance = web3.eth.get_balance(self._signer.address)
-            return base, int(web3.eth.max_priority_fee), _next_nonce(web3, account=self._signer.address), balance
+    def view(self) -> SendingView:
+        """What is under way, for people."""
+        return self._flights.view()
 
-        base, tip, nonce, balance = await self._rpc.ask(question)
-        cap = self._policy.fee_cap_wei
-        if base + tip > cap:
-            raise Unavailable(f"gas costs {base + tip} wei, more than the cap of {cap}", code="fees_too_high")
-        fee = _Fee(most=min(2 * base + tip, cap), tip=tip)
-        if balance < params["gas"] * fee.most + params["value"]:
+    async def _adopt(self, call: Call, depth: int, *, urgent: bool) -> Progress | None:
+        """An earlier transaction with the same call that is not mined and that nobody waits for.
+
+        Raises:
+            Unavailable: ``reorganised``.
+        """
+        if not self._flights.any_open():
+            return None
+        await self._flights.round(fresh=True)
+        if self._flights.taken_back() and not urgent:
+            # What the caller knows of the chain may lack that transaction: it would do the same again.
+            raise Unavailable(
+                "the chain took back a transaction that was mined; it is being sent again", code="reorganised"
+            )
+        flight = self._flights.orphan(call)
+        if flight is None:
+            return None
+        progress = self._flights.progress(flight.nonce)
+        progress.owned, progress.confirmations = True, depth
+        if urgent:
+            await self._flights.make_urgent(flight)
+        return progress
+
+    async def _estimate(self, call: Call) -> int | None:
+        params: TxParams = {
+            "from": to_checksum_address(self.account),
+            "data": HexBytes(call.data),
+            "value": Wei(call.value),
+        }
+        if call.to is not None:
+            params["to"] = to_checksum_address(call.to)
+        question = partial(evm_account.estimate, params=params)
+        gas = await self._rpc.ask(question)
+        if gas is None and self._rpc.several:
+            # One endpoint's word is not enough to leave a redemption unsent.
+            answers = await self._rpc.ask_each(question, most=3)
+            gas = max((answer.value for answer in answers if answer.value is not None), default=None)
+        if gas is not None and gas > MAX_GAS:
+            raise Unavailable(f"the chain estimates {gas} gas, more than a transaction may use", code="chain_refused")
+        # Room for what other transactions may change between this estimate and the block.
+        return None if gas is None else min(gas + gas // 4, MAX_GAS)
+
+    async def _start(self, call: Call, gas: int, depth: int, *, urgent: bool) -> Progress:
+        """Wait for gas below the cap, write the transaction down and get it accepted."""
+        give_up = trio.current_time() + self._policy.fee_patience_s
+        races = 0
+        while races < _NONCE_RACES:
+            # Not within the lock: an urgent transaction must not queue behind one that waits for cheaper gas.
+            async with self._flights.nonce_lock:
+                terms = await self._terms()
+                fee = opening_fee(terms.market, self._flights.caps, urgent=urgent)
+                if fee is not None:
+                    self._flights.waiting = ""
+                    asked = self._unsigned(call, gas, terms, fee)
+                    flight = await self._flights.begin(asked, urgent=urgent, confirmations=depth)
+                    # It may end while it is launched, when answers are slow: then only this remembers how.
+                    progress = self._flights.progress(flight.nonce)
+                    if await self._launch_owned(flight, progress):
+                        return progress
+                    races += 1
+            if fee is None:
+                self._too_dear(terms.market, self._flights.caps.of(urgent=urgent), give_up)
+            await self._pause()
+        raise Unavailable("the account's transactions are sent from too many places", code="nonce_race")
+
+    def _too_dear(self, market: GasMarket, cap: int, give_up: float) -> None:
+        self._flights.waiting = f"gas costs {market.base + market.tip} wei, more than the cap of {cap}"
+        if trio.current_time() > give_up:
+            raise Unavailable(self._flights.waiting, code="fees_too_high", fix="wait, or raise fee_cap under [chain]")
+
+    async def _terms(self) -> evm_account.Terms:
+        question = partial(evm_account.terms_of, account=self.account)
+        found = [answer.value for answer in await self._rpc.ask_each(question)]
+        market = GasMarket(base=max(one.market.base for one in found), tip=min(one.market.tip for one in found))
+        # The lowest nonce: one too low is refused and costs a moment, one too high would never be mined.
+        nonce = max(min(one.nonce for one in found), self._flights.next_nonce)
+        return evm_account.Terms(market, nonce, max(one.balance for one in found))
+
+    def _unsigned(self, call: Call, gas: int, terms: evm_account.Terms, fee: Fee) -> UnsignedTransaction:
+        if terms.balance < gas * fee.most + call.value:
             raise InvalidRequest(
-                f"the account {self._signer.address} cannot pay for gas",
+                f"the account {to_checksum_address(self.account)} cannot pay for gas",
                 code="gas_short",
                 fix="send it some of the chain's own coin",
             )
-        return _Flight(params, nonce, fee)
+        return UnsignedTransaction(
+            chain_id=self._chain_id,
+            nonce=terms.nonce,
+            to=call.to,
+            data=call.data,
+            value=call.value,
+            gas=gas,
+            fee_cap=fee.most,
+            tip_cap=fee.tip,
+        )
 
-    async def _launch(self, flight: _Flight) -> bool:
+    async def _launch_owned(self, flight: Flight, progress: Progress) -> bool:
+        launched = False
+        try:
+            launched = await self._launch(flight)
+        finally:
+            # Given up, or cancelled: from now on it belongs to whoever asks for the same again.
+            progress.owned = launched
+        return launched
+
+    async def _launch(self, flight: Flight) -> bool:
         """Get the first form of a transaction accepted. The same bytes go out until there is an answer to them.
 
         Returns False when another sender of the same account, such as a second program, was quicker with the nonce.
         """
-        self._sign(flight)
         give_up = trio.current_time() + self._policy.patience_s
         an_answer_was_lost = False
         while True:
             try:
-                await self._rpc.tell(lambda web3: web3.eth.send_raw_transaction(flight.raw))
+                await self._rpc.tell(partial(evm_account.send_raw, raw=flight.raw))
                 return True
             except Unavailable as error:
                 if error.code == "chain_refused":
-                    # Known already: ours, if an earlier try may have got through. Else another sender's that is equal
-                    # to the last bit, and to take it for ours would count one payment twice.
-                    if an_answer_was_lost and await self._rpc.ask(partial(_knows, hash=flight.hashes[0])):
+                    if await self._known(flight):
                         return True
-                    if await self._rpc.ask(partial(_next_nonce, account=self._signer.address)) > flight.nonce:
-                        return False
+                    taken = await self._next_nonce() > flight.nonce
+                    if an_answer_was_lost and taken:
+                        # Ours, if an earlier try got through, or another sender's: the looks that follow tell.
+                        return True
+                    if not an_answer_was_lost:
+                        await self._flights.drop(flight)
+                        if taken:
+                            return False
                     raise
                 if trio.current_time() > give_up:
                     raise
                 an_answer_was_lost = True
             await self._pause()
 
-    async def _follow(self, flight: _Flight, confirmations: int) -> Transaction:
-        bump_at = trio.current_time() + self._policy.bump_after_s
+    async def _known(self, flight: Flight) -> bool:
+        question = partial(evm_account.knows, hash=flight.hashes[0])
+        return any(answer.value for answer in await self._rpc.ask_each(question, most=3))
+
+    async def _next_nonce(self) -> int:
+        return await self._rpc.ask(partial(evm_account.next_nonce, account=self.account))
+
+    async def _follow(self, progress: Progress) -> Transaction:
         heard_at = trio.current_time()
-        misses = 0
-        while True:
-            try:
-                found, head, next_nonce = await self._rpc.ask(
-                    partial(_look, account=self._signer.address, hashes=flight.hashes)
-                )
-            except Unavailable:
-                if trio.current_time() - heard_at > self._policy.patience_s:
-                    raise
-                await self._pause()
-                continue
-            heard_at = trio.current_time()
-            if found is not None and head >= found.block + confirmations:
-                return found
-            misses = misses + 1 if found is None and next_nonce > flight.nonce else 0
-            if misses >= _MISSES_ALLOWED:
-                raise Unavailable("another transaction of the account took this one's place", code="displaced")
-            if found is None and heard_at >= bump_at:
-                await self._send_again(flight)
-                bump_at = heard_at + self._policy.bump_after_s
-            await self._pause()
-
-    async def _send_again(self, flight: _Flight) -> None:
-        """Raise the fee by a quarter (nodes ask for a tenth at least) within the cap, and send once more."""
-        raised = _Fee(most=flight.fee.most * 5 // 4 + 1, tip=flight.fee.tip * 5 // 4 + 1)
-        if raised.most <= self._policy.fee_cap_wei:
-            flight.fee = raised
-            self._sign(flight)
         try:
-            await self._rpc.tell(lambda web3: web3.eth.send_raw_transaction(flight.raw))
-        except Unavailable:
-            # Mined meanwhile, known already, or the chain is away: the next look tells which.
-            return
-
-    def _sign(self, flight: _Flight) -> None:
-        signed = self._signer.sign_transaction(
-            {
-                **{name: value for name, value in flight.params.items() if name != "from"},
-                "type": 2,
-                "chainId": self._chain_id,
-                "nonce": flight.nonce,
-                "maxFeePerGas": flight.fee.most,
-                "maxPriorityFeePerGas": flight.fee.tip,
-            }
-        )
-        flight.raw = bytes(signed.raw_transaction)
-        flight.hashes = (*flight.hashes, bytes(signed.hash))
+            while True:
+                try:
+                    await self._flights.round()
+                    heard_at = trio.current_time()
+                except Unavailable:
+                    if trio.current_time() - heard_at > self._policy.patience_s:
+                        raise
+                if progress.done is not None:
+                    return progress.done
+                if progress.displaced:
+                    raise Unavailable("another transaction of the account took this one's place", code="displaced")
+                await self._pause()
+        finally:
+            progress.owned = False
 
     async def _pause(self) -> None:
         await trio.sleep(self._policy.poll_ms / 1000)
-
-
-def _next_nonce(web3: Web3, *, account: str) -> int:
-    # "latest" may lag behind a transaction that was accepted a moment ago.
-    return web3.eth.get_transaction_count(to_checksum_address(account), "pending")
-
-
-def _knows(web3: Web3, *, hash: bytes) -> bool:
-    try:
-        web3.eth.get_transaction(HexBytes(hash))
-    except TransactionNotFound:
-        return False
-    return True
-
-
-def _look(web3: Web3, *, account: str, hashes: tuple[bytes, ...]) -> tuple[Transaction | None, int, int]:
-    # The count first: when it already covers our nonce, the receipt that is asked for after it must be there.
-    next_nonce = web3.eth.get_transaction_count(to_checksum_address(account), "latest")
-    found = None
-    for hash in hashes:
-        try:
-            found = mined(web3.eth.get_transaction_receipt(HexBytes(hash)))
-        except TransactionNotFound:
-            continue
-    return found, int(web3.eth.block_number), next_nonce

@@ -31,6 +31,7 @@ TESTED_ELSEWHERE = {
     "bootstrap/libp2p_": "tests/integration/test_network_attacks.py",
     "bootstrap/yamux_stream.py": "tests/unit/bootstrap/test_yamux.py",
     "ledger/deploy.py": "tests/integration/test_evm_chain.py",
+    "ledger/evm_account.py": "tests/unit/ledger/test_evm_flights.py",
     "ledger/evm_chain.py": "tests/ports/test_chain.py",
     "node/api_": "tests/unit/node/test_api.py",
     "node/app.py": "tests/integration/test_demo.py",

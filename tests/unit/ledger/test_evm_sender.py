@@ -75,7 +75,7 @@ async def test_fees_are_never_raised_above_the_cap(faulty: FaultyRpc, rpc: EvmRp
 
 async def test_a_chain_dearer_than_the_cap_is_not_paid(faulty: FaultyRpc, rpc: EvmRpc) -> None:
     with pytest.raises(Unavailable) as refused:
-        await sender_on(rpc, fee_cap_wei=GWEI).send(OTHER.address, b"", value=7)
+        await sender_on(rpc, fee_cap_wei=GWEI, fee_patience_s=0.05).send(OTHER.address, b"", value=7)
     assert refused.value.code == "fees_too_high"
     assert not faulty.chain.mined
 
