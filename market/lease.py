@@ -222,6 +222,25 @@ class LeaseState(Struct, frozen=True, kw_only=True):
         """When the provider freezes an unpaid job (grace G1 after the payment was due)."""
         return self.last_paid_at + self.terms.tick_ms + self.terms.grace_ms
 
+    @property
+    def freeze_at(self) -> int:
+        """When the provider's unpaid work reaches the exposure; never later than :attr:`pause_at`.
+
+        A payment may come long after the report that it pays for. Counted from its arrival, a requester that answers
+        each report at the last moment and then stays away would have had nearly twice what was printed.
+        """
+        paid_until = self.started_at + self.paused_ms + self.gpu_ms // self.slots
+        return min(self.pause_at, paid_until + self.terms.tick_ms + self.terms.grace_ms)
+
+
+def at_risk(state: LeaseState) -> int:
+    """The bound of loss that is told before the start, in units: what one side can lose by the other's fault.
+
+    An unpaid job is frozen after a tick and the grace time (G1), which costs nothing more however long it lasts, and is
+    ended after the grace time once more (G2). No lease can lose more than it costs.
+    """
+    return min(state.exposure, state.cap)
+
 
 def deadline(state: LeaseState) -> int | None:
     """Until when, by the observer's clock, the stage may last. None: it retries for ever."""

@@ -24,7 +24,9 @@ from market.lease import (
     ReclaimConfirmed,
     SettlementConfirmed,
     Stage,
+    at_risk,
 )
+from market.money import format_tokens
 from market.records import ExitReason
 from node.collector import Collector
 from node.cover_duties import CoverGuard
@@ -99,6 +101,10 @@ class ProviderDuties:
         while not await self._payee.admit(board.lease_id, board.lane, cap=state.cap, cover=cover):
             await trio.sleep(self._poll_s)
         await board.record(LaneFunded(at=self._clock.now_ms(), amount=cover))
+        log.info(
+            "lease %s is funded: it earns at most %s tokens, of which at most %s can be lost",
+            *(board.lease_id.hex()[:8], format_tokens(state.cap), format_tokens(at_risk(state))),
+        )
 
     async def _start_container(self, board: LeaseBoard) -> None:
         name = board.lease_id.hex()
@@ -215,7 +221,7 @@ class ProviderDuties:
 
     async def _freeze_when_overdue(self, board: LeaseBoard, frost: trio.Lock) -> None:
         while True:
-            left = board.state.pause_at - self._clock.now_ms()
+            left = board.state.freeze_at - self._clock.now_ms()
             if left > 0:
                 await trio.sleep(left / 1000)
             elif board.state.paused_at:
@@ -225,13 +231,14 @@ class ProviderDuties:
 
     async def _freeze(self, board: LeaseBoard, frost: trio.Lock) -> None:
         async with frost:
-            if self._clock.now_ms() >= board.state.pause_at and not board.state.paused_at:
+            if self._clock.now_ms() >= board.state.freeze_at and not board.state.paused_at:
                 await self._engine.ensure_paused(board.lease_id.hex())
                 await board.record(ContainerPaused(at=self._clock.now_ms()))
 
     async def _thaw(self, board: LeaseBoard, frost: trio.Lock) -> None:
         async with frost:
-            if board.state.paused_at:
+            # A payment for only a part of what is owed does not end the frost.
+            if 0 < board.state.paused_at < board.state.freeze_at:
                 await self._engine.ensure_resumed(board.lease_id.hex())
                 await board.record(ContainerResumed(at=self._clock.now_ms()))
 

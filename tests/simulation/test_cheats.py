@@ -362,3 +362,24 @@ def test_a_payer_that_leaves_during_the_job_takes_nothing_it_signed() -> None:
     assert seen.worked > 0
     assert seen.worked - seen.earned <= LEASE.exposure + money.amount_due(PRICE, TRAVEL_MS)
     assert seen.ran_ms < 120_000, "the lease went on after its payer had left"
+
+
+def test_a_requester_that_pays_at_the_last_moment_gains_no_second_exposure():
+    """Held-up answers pay for what was worked long before; what was worked meanwhile is unpaid already."""
+
+    async def act(market: Marketplace, buyer: Participant, seller: Participant) -> None:
+        await until_running(seller)
+        await trio.sleep(TERMS.tick_ms * 2.5 / 1000)
+        (board,) = seller.node.selling.desk.boards.values()
+        for _ in range(2):
+            paid = board.state.sequence
+            market.network.partition((buyer.signer.key,), (seller.signer.key,))
+            await trio.sleep((TERMS.tick_ms * 0.5 + TERMS.grace_ms - 500) / 1000)
+            market.network.heal()
+            await _until(lambda paid=paid: board.state.sequence > paid, 60)
+        market.network.partition((buyer.signer.key,), (seller.signer.key,))
+
+    seen = play(act, job=JobScript(duration_ms=LONG), until_s=900)
+    check_books(seen)
+    given = seen.worked - seen.earned
+    assert given <= LEASE.exposure + money.amount_due(PRICE, TRAVEL_MS), f"gave {given}, printed were {LEASE.exposure}"

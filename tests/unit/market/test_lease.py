@@ -92,6 +92,17 @@ def test_every_stage_can_be_reached_and_left():
     assert reached == set(Stage)
 
 
+def test_a_job_is_frozen_by_what_was_paid_for_and_not_by_when_the_payment_came():
+    exposure_ms = TERMS.tick_ms + TERMS.grace_ms
+    prompt = running(gpu_ms=2 * 3_000)
+    assert prompt.freeze_at == min(prompt.pause_at, NOW + 3_000 + exposure_ms)
+    held_up = replace(prompt, last_paid_at=NOW + 10_000)
+    assert held_up.pause_at == NOW + 10_000 + exposure_ms
+    assert held_up.freeze_at == NOW + 3_000 + exposure_ms
+    # Time in the frost is not worked, and so not unpaid.
+    assert replace(held_up, paused_ms=5_000).freeze_at == NOW + 8_000 + exposure_ms
+
+
 def test_cap_and_exposure_are_the_printed_numbers():
     state = a_state()
     assert state.cap == money.amount_due(100_000, 600_000 * 2)
