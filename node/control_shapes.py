@@ -51,13 +51,16 @@ class ChainView(TypedDict):
 
 
 class LeaseLine(TypedDict):
-    """A lease this node works for. ``slots`` are the numbers of the slots it has."""
+    """A lease this node works for. ``slots`` are the numbers of the slots it has; ``cap`` is what it can earn at most,
+    and ``at_risk`` the most that the requester can leave unpaid."""
 
     lease: str
     requester: str
     stage: str
     image: str
     slots: list[int]
+    cap: Money
+    at_risk: Money
     paid: Money
     price: PriceView
 

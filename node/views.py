@@ -9,7 +9,7 @@ import msgspec
 from ledger.lane import LaneSummary
 from market import money as amounts
 from market.knowledge import STRANGER, Known
-from market.lease import OVER, LeaseState
+from market.lease import OVER, LeaseState, at_risk
 from market.records import Offer, UsageReport
 from market.signing import Verified, verify
 from market.usage import receipt_id
@@ -163,6 +163,8 @@ def lease_line(board: LeaseBoard) -> dict[str, Any]:
         "stage": str(state.stage),
         "image": board.spec.image,
         "slots": list(board.lease.record.slots),
+        "cap": money(state.cap),
+        "at_risk": money(at_risk(state)),
         "paid": money(state.paid),
         "price": price_view(state.price),
     }

@@ -62,7 +62,8 @@ def _show(view: dict[str, Any]) -> None:
                 one.get("image"),
                 short(one.get("requester")),
                 amount(one.get("paid")),
+                amount(one["at_risk"]) if one.get("at_risk") else "-",
             )
             for one in leases
         ]
-        print(table(("LEASE", "STAGE", "IMAGE", "REQUESTER", "PAID (tokens)"), rows))
+        print(table(("LEASE", "STAGE", "IMAGE", "REQUESTER", "PAID (tokens)", "AT RISK"), rows))
