@@ -98,6 +98,7 @@ class Payouts:
         patience_ms: int = PATIENCE_MS,
     ) -> None:
         self.plan = plan
+        self.account = tokens.account
         self._tokens = tokens
         self._journal = journal
         self._now_ms = now_ms

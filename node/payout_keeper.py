@@ -46,7 +46,8 @@ class PayoutKeeper:
         """What all lanes together have paid to this node's account over their whole life, as last seen."""
         lanes = LaneJournal(self._journal, "paid", self._domain, self._now_ms)
         await lanes.load()
-        return sum(lanes.books(lane).claimed for lane in lanes.lanes())
+        account = self.payouts.account  # an earlier wallet's earnings went to an earlier account
+        return sum(lanes.books(lane).claimed for lane in lanes.lanes() if lane.payee == account)
 
     async def run_forever(self) -> None:
         """Look now, so that a payout which a crash left open is settled first, and then every half minute."""

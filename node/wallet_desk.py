@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any
 
 from eth_utils.address import is_checksum_address
@@ -16,7 +17,7 @@ from ledger.ports import LaneOnChain, NewEntry
 from ledger.ready_transactions import APPROVE_GAS, DEPOSIT_GAS, ready_deposit
 from ledger.token_account import TokenAccount
 from ledger.voucher import Domain
-from market.errors import InvalidRequest
+from market.errors import InvalidRequest, Unavailable
 from market.money import parse_tokens
 from node import views
 from node.control import money, rfc3339
@@ -147,15 +148,18 @@ class WalletDesk(StakeDesk):
     async def payouts(self) -> PayoutsView:
         payouts = self.keeper.payouts
         plan, books = payouts.plan, payouts.books
-        waiting, next_ms = await payouts.due(await self.keeper.earned())
+        waiting, next_ms = None, None
+        if plan is not None:
+            with suppress(Unavailable):  # what was sent can be told without the chain
+                waiting, next_ms = await payouts.due(await self.keeper.earned())
         lines = payout_lines(await payouts.entries())
         return {
             "to": "0x" + plan.to.hex() if plan else None,
             "threshold": money(plan.threshold) if plan else None,
             "every": plan.every if plan else None,
             "paid_out": money(books.paid_out if books else 0),
-            "waiting": money(waiting) if plan else None,
-            "next_at": rfc3339(next_ms) if plan else None,
+            "waiting": None if waiting is None else money(waiting),
+            "next_at": None if next_ms is None else rfc3339(next_ms),
             "payouts": [
                 {
                     "number": number,

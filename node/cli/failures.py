@@ -41,6 +41,7 @@ _BY_CODE = {
     "not_funded": 6,
     "tokens_short": 6,
     "gas_short": 6,
+    "spending_limit": 6,
     "wrong_password": 7,
     "wallet_locked": 7,
     "wallet_exists": 7,
@@ -61,7 +62,7 @@ _BY_CODE = {
 
 
 _COMMAND = re.compile(
-    r"cfab (?:up|down|status|doctor|ps|show|logs|offers|depth|history|bids|provider|wallet|receipts|config)"
+    r"cfab (?:up|down|status|doctor|ps|show|logs|offers|depth|history|bids|provider|wallet|stake|receipts|config)"
     r"(?: (?!--help)[\w -]+)?"
 )
 """A command in a fix that works on a home, without ``--help``, whose help is the same everywhere."""

@@ -126,8 +126,9 @@ def payouts() -> None:
         session.say("earnings stay in the node's own account: set address under [payout] in its config")
     else:
         print(f"to        {safe(view.get('to'))}")
-        print(f"waiting   {amount(view.get('waiting'))} tokens, sent from {amount(view.get('threshold'))} on")
-        if view.get("every"):
+        waits = amount(view["waiting"]) if view.get("waiting") else "(the chain does not answer)"
+        print(f"waiting   {waits} tokens, sent from {amount(view.get('threshold'))} on")
+        if view.get("every") and view.get("next_at"):
             print(f"next      {safe(view.get('next_at'))}")
     print(f"paid out  {amount(view.get('paid_out'))} tokens")
     rows = [

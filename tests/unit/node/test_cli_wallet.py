@@ -157,6 +157,16 @@ def test_stdin_may_hold_the_key_or_the_password_but_not_both(home: Path, passwor
     assert load_wallet(home / "wallet.json", "correct horse").hex() == KEY
 
 
+def test_a_phrase_can_be_typed_and_is_not_shown(home: Path, password_file: Path) -> None:
+    with on_terminal(home, "wallet", "import", "--mnemonic", "--password-file", str(password_file)) as terminal:
+        terminal.wait_for("Phrase (hidden): ")
+        terminal.type(PHRASE + "\n")
+        code, shown = terminal.finish()
+    assert code == 0
+    assert FIRST.lower().encode() in shown
+    assert b"junk" not in shown
+
+
 def test_a_wrong_keystore_password_and_two_sources_are_told(home: Path, password_file: Path, tmp_path: Path) -> None:
     cfab(home.parent / "first", "wallet", "create", "--password-file", str(password_file))
     keystore = str(home.parent / "first" / "wallet.json")

@@ -43,6 +43,23 @@ async def test_what_lanes_paid_goes_to_the_owner_and_nothing_before(autojump_clo
     assert (world.tokens(OWNER), world.paid) == (250, 0)
 
 
+async def test_what_an_earlier_wallet_earned_is_not_sent_from_the_new_one(autojump_clock: MockClock) -> None:
+    world = LaneWorld()
+    await world.funded(LEASE, 1_000)
+    await world.pay(LEASE, 250)
+    await world.payee.redeem()
+    await trio.sleep(5)
+    await world.payee.lane_on_chain(world.lane)
+    new = world.chain.view(b"\x99" * 20)
+    world.chain.mint(new.account, 1_000)
+    plan, domain, now_ms = PayoutPlan(to=OWNER, threshold=1), world.chain.domain, world.clock.now_ms
+    payouts = Payouts(MemoryTokens(new), world.payee_journal, plan, domain, now_ms)
+    keeper = PayoutKeeper(payouts, world.payee_journal, domain, now_ms)
+    assert await keeper.earned() == 0
+    await keeper.look()
+    assert world.tokens(OWNER) == 0
+
+
 async def test_trouble_is_told_once_and_tried_again(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
