@@ -65,6 +65,22 @@ def test_trader_gets_its_password_from_a_file(home: Path, started: list[Any], tm
     assert config.provider.price == 69_444
 
 
+def test_a_watchtower_needs_a_chain_and_a_wallet_to_pay_gas_from(
+    home: Path, started: list[Any], tmp_path: Path
+) -> None:
+    refused = cfab(home, "up", "--watch")
+    assert refused.code == 2
+    assert "a watchtower needs a [chain]" in refused.err
+    (home / "config.toml").write_text(CHAIN)
+    create_wallet(home / "wallet.json", "pw", scrypt_n=2)
+    password = tmp_path / "password"
+    password.touch(mode=0o600)
+    password.write_text("pw\n")
+    assert cfab(home, "up", "--watch", "--password-file", str(password)).code == 0
+    ((config, _),) = started
+    assert (config.watch.serve, config.provide) == (True, False)
+
+
 def test_missing_wallet_is_told_before_a_password_is_asked(home: Path, started: list[Any]) -> None:
     (home / "config.toml").write_text(CHAIN)
     ended = cfab(home, "up")

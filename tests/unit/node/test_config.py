@@ -117,6 +117,14 @@ towers = ["/dns4/tower.example.org/tcp/4001/p2p/{PEER}"]
     assert config.watch.towers == (f"/dns4/tower.example.org/tcp/4001/p2p/{PEER}",)
 
 
+def test_what_the_readme_shows_of_watchtowers_and_stretches_is_a_config(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    block = readme[readme.index("[watch] ") :].split("```")[0].replace("12D3KooW…", PEER)
+    config = load(tmp_path, CHAIN + block)
+    assert config.watch.towers == (f"/ip4/203.0.113.7/tcp/4001/p2p/{PEER}",)
+    assert (config.requester.fund_ahead_ms, config.requester.top_up) == (3_600_000, True)
+
+
 @pytest.mark.parametrize(
     ("text", "part"),
     [
