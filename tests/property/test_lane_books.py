@@ -28,6 +28,8 @@ kept = st.booleans()
 everyday = [
     st.tuples(st.just("fund"), lease, st.integers(0, 100)),
     st.tuples(st.just("admit"), lease),
+    st.tuples(st.just("fund_stretch"), lease, st.integers(0, 100), st.integers(0, 110)),
+    st.tuples(st.just("admit_stretch"), lease, st.integers(0, 110)),
     st.tuples(st.just("vouch"), lease, amount),
     st.tuples(st.just("vouch"), lease, amount),
     st.tuples(st.just("deliver"), st.integers(0, 30)),
@@ -88,6 +90,18 @@ class Run:
 
     async def admit(self, lease_id: bytes) -> None:
         if lease_id in self.caps and await self.world.payee.admit(lease_id, self.world.lane, self.caps[lease_id]):
+            self.admitted.add(lease_id)
+
+    async def fund_stretch(self, lease_id: bytes, cap: int, cover: int) -> None:
+        """Only a part of the cap is set aside, or more of it."""
+        cap = self.caps.setdefault(lease_id, cap)
+        await self.world.payer.reserve(lease_id, self.world.lane.payee, cap)
+        await self.world.payer.ensure_funded(lease_id, cover)
+        assert self.world.payer.cover_of(lease_id) >= min(cover, cap)
+
+    async def admit_stretch(self, lease_id: bytes, cover: int) -> None:
+        cap = self.caps.get(lease_id)
+        if cap is not None and await self.world.payee.admit(lease_id, self.world.lane, cap, cover=cover):
             self.admitted.add(lease_id)
 
     async def vouch(self, lease_id: bytes, amount: int) -> None:
