@@ -141,20 +141,35 @@ contract DrawTest is Rig {
         _redeems(rows, most < filled ? most : filled);
     }
 
-    /// @dev The key is chosen so that, with the number 1, its signature of this very voucher has the s we want: the
-    /// smallest one that is too high. Random signatures come that near about once in 2^127.
+    /// @dev The keys are chosen so that, with the number 1, their signatures of this very voucher have the s we want:
+    /// the largest one that is low, and the smallest that is not. Random ones come that near about once in 2^127.
     function test_a_signature_in_its_high_form_pays_nothing() public {
         uint256 s = HALF_ORDER + 1;
-        bytes32 digest = _voucherDigest(sides, 40);
-        uint256 product = addmod(s, ORDER - uint256(digest) % ORDER, ORDER);
-        uint256 key = mulmod(product, _inverse(GENERATOR_X), ORDER);
-        sides.signer = vm.addr(key);
-        _deposit(sides, 100);
-        require(ecrecover(digest, 27, bytes32(GENERATOR_X), bytes32(s)) == sides.signer, "not a signature");
+        _laneSignedWith(s);
         _redeems(abi.encodePacked(sides.payer, uint96(40), GENERATOR_X, s), 0);
         _same(_lane(sides).claimed, 0, "A7");
         // The same signature in its low form, whose parity is the other one.
         _redeems(abi.encodePacked(sides.payer, uint96(40), GENERATOR_X, (ORDER - s) | (1 << 255)), 40);
+        _laneSignedWith(HALF_ORDER);
+        _redeems(abi.encodePacked(sides.payer, uint96(40), GENERATOR_X, HALF_ORDER), 40);
+    }
+
+    function _laneSignedWith(uint256 s) private {
+        bytes32 digest = _voucherDigest(sides, 40);
+        uint256 product = addmod(s, ORDER - uint256(digest) % ORDER, ORDER);
+        sides.signer = vm.addr(mulmod(product, _inverse(GENERATOR_X), ORDER));
+        require(ecrecover(digest, 27, bytes32(GENERATOR_X), bytes32(s)) == sides.signer, "not a signature");
+        _deposit(sides, 100);
+    }
+
+    /// @dev A row whose signature is nobody's comes after a good one, whose traces in memory must not sign for it.
+    function test_a_failed_recovery_finds_no_signer_left_over() public {
+        _deposit(sides, 100);
+        bytes32 id = keccak256(abi.encodePacked(sides.payer, sides.provider, sides.signer));
+        _deposit(Sides(sides.payer, sides.provider, address(uint160(uint256(id)))), 100);
+        _deposit(Sides(sides.payer, sides.provider, sides.payer), 100);
+        bytes memory nobodys = abi.encodePacked(sides.payer, uint96(50), new bytes(64));
+        _redeems(bytes.concat(_row(SESSION, sides, 40), nobodys), 40);
     }
 
     function _inverse(uint256 number) private pure returns (uint256 result) {

@@ -177,6 +177,14 @@ contract LeaveTest is Rig {
         _refused(sides.payer, _close(60, _now(), high, ""), IEscrow.ConsentMissing.selector, sides.provider);
     }
 
+    /// @dev A recovery that fails yields the zero address, which is not a provider who agrees.
+    function test_a_bad_signature_is_not_nobodys_consent() public {
+        bytes memory bad = new bytes(65);
+        bytes memory call_ =
+            abi.encodeCall(IEscrow.closeTogether, (sides.payer, address(0), sides.signer, 0, _now(), bad, ""));
+        _refused(sides.payer, call_, IEscrow.ConsentMissing.selector, address(0));
+    }
+
     function test_a_close_is_within_its_time_and_its_range() public {
         uint40 late = _now() - 1;
         bytes memory old = _close(60, late, _sign(PROVIDER, _closeDigest(sides, 0, 60, late)), "");

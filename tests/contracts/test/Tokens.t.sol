@@ -10,10 +10,11 @@ interface IHookToken is IToken {
     function answer() external view returns (bytes memory);
 }
 
-/// @title A token that can be made to refuse a transfer by its answer alone, as some older ones do.
-contract RefusingToken {
+/// @title A token that refuses empty transfers, and can be made to refuse any by its answer alone, or to bring more.
+contract MoodyToken {
     mapping(address account => uint256) public balanceOf;
     bool public refuses;
+    uint256 public bonus;
 
     function mint(address account, uint256 amount) external {
         balanceOf[account] += amount;
@@ -21,6 +22,10 @@ contract RefusingToken {
 
     function refuse(bool refuses_) external {
         refuses = refuses_;
+    }
+
+    function bring(uint256 bonus_) external {
+        bonus = bonus_;
     }
 
     function approve(address, uint256) external pure returns (bool) {
@@ -32,9 +37,10 @@ contract RefusingToken {
     }
 
     function transferFrom(address from, address to, uint256 amount) public returns (bool) {
+        require(amount != 0, "an empty transfer");
         if (refuses) return false;
         balanceOf[from] -= amount;
-        balanceOf[to] += amount;
+        balanceOf[to] += amount + bonus;
         return true;
     }
 }
@@ -96,19 +102,42 @@ contract TokensTest is Rig {
     }
 
     function test_a_transfer_that_only_says_no_undoes_the_books() public {
-        RefusingToken refusing = new RefusingToken();
-        _with(address(refusing));
-        refusing.refuse(true);
+        MoodyToken moody = new MoodyToken();
+        _with(address(moody));
+        moody.refuse(true);
         bytes memory deposit = abi.encodeCall(IEscrow.deposit, (sides.payer, sides.provider, sides.signer, 100));
         bytes memory failed = abi.encodeWithSignature("SafeERC20FailedOperation(address)", address(token));
         _refused(address(this), deposit, failed);
-        refusing.refuse(false);
+        moody.refuse(false);
         _deposit(sides, 100);
         bytes memory row = _row(SESSION, sides, 40);
-        refusing.refuse(true);
+        moody.refuse(true);
         _refused(stranger, abi.encodeCall(IEscrow.redeemMany, (sides.provider, row)), failed);
-        refusing.refuse(false);
+        moody.refuse(false);
         _same(escrow.redeemMany(sides.provider, row), 40, "nothing was lost");
+    }
+
+    function test_a_token_that_brings_more_than_it_took_is_refused() public {
+        MoodyToken moody = new MoodyToken();
+        _with(address(moody));
+        moody.bring(1);
+        bytes memory call_ = abi.encodeCall(IEscrow.deposit, (sides.payer, sides.provider, sides.signer, 200));
+        _refused(address(this), call_, abi.encodeWithSelector(IEscrow.TokenTookAFee.selector, 201, 200));
+    }
+
+    function test_no_empty_transfer_is_ever_sent() public {
+        _with(address(new MoodyToken()));
+        _same(escrow.redeemMany(sides.provider, _row(SESSION, sides, 40)), 0, "I10: nothing to pay");
+        _deposit(sides, 100);
+        escrow.redeemMany(sides.provider, _row(SESSION, sides, 99));
+        vm.prank(sides.payer);
+        escrow.startExit(sides.provider, sides.signer);
+        escrow.redeemMany(sides.provider, _row(SESSION, sides, 100));
+        vm.warp(block.timestamp + WINDOW);
+        escrow.finishExit(sides.payer, sides.provider, sides.signer);
+        vm.prank(sides.provider);
+        escrow.addStake(1);
+        require(_tried(address(this), _slash()), "a bounty of nothing");
     }
 
     function test_nothing_can_be_called_from_inside_a_transfer() public {
