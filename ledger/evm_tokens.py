@@ -3,8 +3,6 @@ payout and a redemption never race for a nonce."""
 
 from __future__ import annotations
 
-from functools import partial
-
 from eth_utils.address import to_checksum_address
 from hexbytes import HexBytes
 from web3 import Web3
@@ -61,13 +59,19 @@ class EvmTokens:
         data = token_at(Web3(), self.token).encode_abi("transfer", [to_checksum_address(to), amount])
         return await self._sender.send(self.token, bytes.fromhex(data[2:]))
 
-    async def transfers(self, to: bytes, from_block: int, to_block: int) -> list[TokenTransfer]:
-        """Our transfers to one account between two blocks, oldest first."""
-        found: list[TokenTransfer] = []
-        for first in range(from_block, to_block + 1, MAX_EVENT_BLOCKS):
-            last = min(first + MAX_EVENT_BLOCKS - 1, to_block)
-            found += await self._rpc.ask(partial(self._read_log, to=to, first=first, last=last))
-        return found
+    async def transfers_since(self, to: bytes, from_block: int) -> tuple[list[TokenTransfer], ChainHead]:
+        """Our transfers to one account from a block on, and the newest block looked at: both of one endpoint."""
+
+        def question(web3: Web3) -> tuple[list[TokenTransfer], ChainHead]:
+            block = web3.eth.get_block("latest")
+            head = ChainHead(number=block["number"], hash=bytes(block["hash"]), timestamp=block["timestamp"])
+            found: list[TokenTransfer] = []
+            for first in range(from_block, head.number + 1, MAX_EVENT_BLOCKS):
+                last = min(first + MAX_EVENT_BLOCKS - 1, head.number)
+                found += self._read_log(web3, to=to, first=first, last=last)
+            return found, head
+
+        return await self._rpc.ask(question)
 
     def _read_log(self, web3: Web3, *, to: bytes, first: int, last: int) -> list[TokenTransfer]:
         parties = [HexBytes(account.rjust(32, b"\0")) for account in (self.account, to)]

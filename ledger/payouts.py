@@ -24,6 +24,9 @@ from market.errors import InvalidRequest, Unavailable
 PATIENCE_MS = 120_000
 """So much later than a payout's intent must the chain's newest block be before the payout counts as never sent."""
 
+LOOKS = 3
+"""So often in a row must it not be there: one address may be many machines, and one of them behind the others."""
+
 
 class PayoutsBegan(Struct, frozen=True, kw_only=True):
     """Payouts were switched on for the first time. ``paid_out`` is 0: what was earned before is owed as well."""
@@ -105,6 +108,7 @@ class Payouts:
         self._patience_ms = patience_ms
         self._stream = f"payouts/{domain.chain_id}-{domain.escrow.hex()}/{tokens.account.hex()}"
         self._lock = trio.StrictFIFOLock()
+        self._misses = 0
         self.books: PayoutBooks | None = None
 
     async def load(self) -> None:
@@ -167,14 +171,13 @@ class Payouts:
             # The one answer that is sure: nothing was sent. After any other the intent stands until the chain tells.
             await self._record(PayoutSettled(number=number, landed=False))
             raise
-        # A token may take a call and move nothing. What its log says is what happened.
-        seen = await self._tokens.transfers(to, mined.block, mined.block) if mined.succeeded else []
-        landed = any(one.transaction == mined.hash and one.amount == amount for one in seen)
-        settled = PayoutSettled(number=number, landed=landed, transaction=mined.hash, block=mined.block)
-        await self._record(settled)
-        if not landed:
+        if not mined.succeeded:
+            await self._record(PayoutSettled(number=number, landed=False, transaction=mined.hash, block=mined.block))
             raise Unavailable("the token refused the payout", code="payout_refused")
-        return settled
+        # A token may take a call and move nothing. What its log says is what happened; and where the log does not have
+        # it, it may be that another machine answered, which is behind. So that is not taken for an answer yet.
+        await self._settle_open()
+        return PayoutSettled(number=number, landed=True, transaction=mined.hash, block=mined.block)
 
     async def _settle_open(self) -> None:
         """Find out what became of a payout whose end was not written down.
@@ -185,8 +188,7 @@ class Payouts:
         if pending is None or self.books is None:
             return
         unmined = await self._tokens.unmined()
-        head = await self._tokens.head()
-        seen = await self._tokens.transfers(pending.to, pending.from_block, head.number)
+        seen, head = await self._tokens.transfers_since(pending.to, pending.from_block)
         ours = [one for one in seen if one.amount == pending.amount and one.transaction != self.books.last_transaction]
         if ours:
             found = ours[0]
@@ -194,10 +196,14 @@ class Payouts:
             await self._record(
                 PayoutSettled(number=number, landed=True, transaction=found.transaction, block=found.block)
             )
-        elif unmined or head.timestamp * 1000 < pending.at_ms + self._patience_ms:
+            self._misses = 0
+            return
+        too_early = unmined or head.timestamp * 1000 < pending.at_ms + self._patience_ms
+        self._misses = 0 if too_early else self._misses + 1
+        if self._misses < LOOKS:
             raise Unavailable("the last payout may still be on its way", code="payout_pending")
-        else:
-            await self._record(PayoutSettled(number=pending.number, landed=False))
+        self._misses = 0
+        await self._record(PayoutSettled(number=pending.number, landed=False))
 
     async def _record(self, fact: Struct) -> None:
         after = apply(self.books, fact)

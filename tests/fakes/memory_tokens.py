@@ -51,13 +51,15 @@ class MemoryTokens:
             raise InvalidRequest("the account cannot pay for gas", code="gas_short")
         return await self._chain._send(_GAS, lambda model, _now: self._move(model, to, amount))
 
-    async def transfers(self, to: bytes, from_block: int, to_block: int) -> list[TokenTransfer]:
-        logged = await self._chain.events(from_block, to_block)
-        return [
+    async def transfers_since(self, to: bytes, from_block: int) -> tuple[list[TokenTransfer], ChainHead]:
+        head = await self._chain.head()
+        logged = await self._chain.events(from_block, head.number)
+        found = [
             TokenTransfer(to=to, amount=int(str(one.arguments["value"])), transaction=one.transaction, block=one.block)
             for one in logged
             if one.kind == "Transfer" and (one.arguments["from"], one.arguments["to"]) == (self.account, to)
         ]
+        return found, head
 
     def _move(self, model: EscrowModel, to: bytes, amount: int) -> list[Event]:
         if self.eats_transfers:

@@ -52,16 +52,18 @@ async def test_a_transfer_arrives_and_is_in_the_log(account: Account) -> None:
     assert await tokens.token_balance(tokens.account) == 700
     head = (await tokens.head()).number
     expected = TokenTransfer(to=OWNER, amount=300, transaction=mined.hash, block=mined.block)
-    assert await tokens.transfers(OWNER, before, head) == [expected]
-    assert await tokens.transfers(STRANGER, before, head) == []
-    assert await tokens.transfers(OWNER, mined.block + 1, mined.block + 1) == []
+    found, newest = await tokens.transfers_since(OWNER, before)
+    assert found == [expected]
+    assert newest.number >= head
+    assert (await tokens.transfers_since(STRANGER, before))[0] == []
+    assert (await tokens.transfers_since(OWNER, mined.block + 1))[0] == []
 
 
 async def test_only_our_own_transfers_are_told(account: Account) -> None:
     other = b"\x52" * 32
     stranger = tokens_of(await account.world.open(SessionKey(other), other, units=50))
     mined = await stranger.transfer(OWNER, 50)
-    assert await account.tokens.transfers(OWNER, mined.block, mined.block) == []
+    assert (await account.tokens.transfers_since(OWNER, mined.block))[0] == []
 
 
 async def test_more_than_there_is_cannot_be_sent(account: Account) -> None:
@@ -88,6 +90,6 @@ async def test_what_gas_costs_and_what_the_escrow_may_take_are_known(account: Ac
 
 async def test_a_chain_that_is_away_is_unavailable(account: Account) -> None:
     await account.world.cut()
-    for question in (account.tokens.head(), account.tokens.transfers(OWNER, 0, 1), account.tokens.gas_price()):
+    for question in (account.tokens.head(), account.tokens.transfers_since(OWNER, 0), account.tokens.gas_price()):
         with pytest.raises(Unavailable):
             await question

@@ -25,12 +25,16 @@ def entry(source: bytes, target: bytes, amount: int) -> dict[str, Any]:
 class Endpoint:
     """Gives the same entries for every question about the log, whatever was asked for."""
 
-    def __init__(self, entries: list[dict[str, Any]]) -> None:
+    def __init__(self, entries: list[dict[str, Any]], head: int = 9) -> None:
         self.entries = entries
+        self.head = head
         self.asked: list[Any] = []
 
     async def ask(self, question: Callable[[Any], Any]) -> Any:
         return question(SimpleNamespace(eth=self))
+
+    def get_block(self, _which: str) -> dict[str, Any]:
+        return {"number": self.head, "hash": HexBytes(b"\x09" * 32), "timestamp": 77}
 
     def get_logs(self, wanted: Any) -> list[dict[str, Any]]:
         self.asked.append(wanted)
@@ -45,15 +49,16 @@ def tokens_at(endpoint: Endpoint) -> EvmTokens:
 async def test_transfers_of_others_and_to_others_are_not_taken_for_ours() -> None:
     ours = entry(ACCOUNT, OWNER, 300)
     endpoint = Endpoint([entry(STRANGER, OWNER, 300), ours, entry(ACCOUNT, STRANGER, 300), {**ours, "topics": []}])
-    (found,) = await tokens_at(endpoint).transfers(OWNER, 1, 9)
+    (found,), head = await tokens_at(endpoint).transfers_since(OWNER, 1)
+    assert (head.number, head.timestamp) == (9, 77)
     assert (found.to, found.amount, found.transaction, found.block) == (OWNER, 300, b"\x07" * 32, 5)
     assert [bytes(topic)[-20:] for topic in endpoint.asked[0]["topics"][1:]] == [ACCOUNT, OWNER]
 
 
 async def test_a_long_time_is_asked_about_in_pieces_without_a_gap() -> None:
-    endpoint = Endpoint([])
     last = 2 * MAX_EVENT_BLOCKS + 3
-    await tokens_at(endpoint).transfers(OWNER, 4, last)
+    endpoint = Endpoint([], head=last)
+    await tokens_at(endpoint).transfers_since(OWNER, 4)
     spans = [(one["fromBlock"], one["toBlock"]) for one in endpoint.asked]
     assert spans[0][0] == 4
     assert spans[-1][1] == last

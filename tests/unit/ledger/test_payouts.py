@@ -10,8 +10,9 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from ledger.payout_rules import PayoutPlan
-from ledger.payouts import Payouts
+from ledger.payouts import LOOKS, Payouts
 from market.errors import BrokenInvariant, FabricError, InvalidRequest, Unavailable
+from tests.fakes.escrow_model import Event, RevertError
 from tests.fakes.lane_world import TrioClock
 from tests.fakes.memory_chain import MemoryChain
 from tests.fakes.memory_journal import MemoryJournal
@@ -45,7 +46,7 @@ class Till:
 
     async def step_until_quiet(self) -> None:
         """As the node does: again and again, whatever is raised."""
-        for _ in range(3):
+        for _ in range(2 + LOOKS):
             try:
                 await self.step()
             except Unavailable:
@@ -172,7 +173,7 @@ async def test_a_kill_at_every_step_pays_every_unit_once(
                 raise BrokenInvariant("killed")
 
         with monkeypatch.context() as patch:
-            for name in ("head", "token_balance", "unmined", "transfer", "transfers"):
+            for name in ("head", "token_balance", "unmined", "transfer", "transfers_since"):
                 patch.setattr(till.tokens, name, _dying(getattr(till.tokens, name), tick))
             patch.setattr(till.journal, "append", _dying(till.journal.append, tick))
             with suppress(BrokenInvariant):
@@ -227,21 +228,61 @@ async def test_a_chain_that_lags_behind_does_not_make_a_payout_lost(autojump_clo
     till.view.answers_to_lose = 1
     with pytest.raises(Unavailable):
         await till.step()
-    really_head = till.tokens.head
-    old = await really_head()
+    really_look = till.tokens.transfers_since
+    old = await really_look(OWNER, 0)
 
-    async def lagging() -> object:
+    async def lagging(*_arguments: object) -> object:
         return old
 
     async def nothing() -> int:
         return 0
 
-    till.tokens.head, till.tokens.unmined = lagging, nothing  # type: ignore[method-assign,assignment]
-    await trio.sleep(10 * PATIENCE_S)
-    with pytest.raises(Unavailable) as refused:
-        await till.step()
-    assert refused.value.code == "payout_pending"
-    till.tokens.head = really_head  # type: ignore[method-assign]
+    till.tokens.transfers_since, till.tokens.unmined = lagging, nothing  # type: ignore[method-assign,assignment]
+    for _ in range(5 * LOOKS):
+        await trio.sleep(PATIENCE_S)
+        with pytest.raises(Unavailable) as refused:
+            await till.step()
+        assert refused.value.code == "payout_pending"
+    till.tokens.transfers_since = really_look  # type: ignore[method-assign]
+    await till.step_until_quiet()
+    assert (till.at(OWNER), till.tokens.sent) == (300, 1)
+
+
+@pytest.mark.parametrize("crash", [False, True])
+async def test_one_machine_behind_the_others_does_not_make_a_payout_lost(
+    autojump_clock: MockClock, crash: bool
+) -> None:
+    """Behind one address some machines answer with a new block and an old log."""
+    till = Till()
+    till.earn(300)
+    really_look = till.tokens.transfers_since
+    left = LOOKS - 1
+
+    async def sometimes_empty(to: bytes, first: int) -> object:
+        nonlocal left
+        found, head = await really_look(to, first)
+        left -= 1
+        return ([] if left >= 0 else found), head
+
+    till.tokens.transfers_since = sometimes_empty  # type: ignore[method-assign,assignment]
+    with pytest.raises(Unavailable):
+        await till.step()  # mined, and not in the log of the machine that was asked
+    if crash:
+        await till.crash()
+    await trio.sleep(PATIENCE_S + 10)
+    await till.step_until_quiet()
+    assert (till.at(OWNER), till.tokens.sent) == (300, 1)
+
+
+async def test_a_payout_that_was_thrown_out_by_a_reorganisation_is_mined_again_and_not_sent_again(
+    autojump_clock: MockClock,
+) -> None:
+    till = Till()
+    till.earn(300)
+    assert await till.step()
+    till.chain.reorg(2)
+    assert not await till.step()
+    await trio.sleep(10)
     await till.step_until_quiet()
     assert (till.at(OWNER), till.tokens.sent) == (300, 1)
 
@@ -264,9 +305,26 @@ async def test_a_token_that_moves_nothing_is_not_believed(autojump_clock: MockCl
     till.tokens.eats_transfers = True
     with pytest.raises(Unavailable) as refused:
         await till.step()
-    assert refused.value.code == "payout_refused"
+    assert refused.value.code == "payout_pending"
     assert till.payouts.books is not None
     assert till.payouts.books.paid_out == 0
     till.tokens.eats_transfers = False
+    await till.step_until_quiet()
+    assert (till.at(OWNER), till.payouts.books.paid_out) == (300, 300)
+
+
+async def test_a_token_that_refuses_is_told(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    till = Till()
+    till.earn(300)
+    blocked = till.tokens._move
+
+    def refuse(*_arguments: object) -> list[Event]:
+        raise RevertError("blocked")
+
+    monkeypatch.setattr(till.tokens, "_move", refuse)
+    with pytest.raises(Unavailable) as refused:
+        await till.step()
+    assert refused.value.code == "payout_refused"
+    monkeypatch.setattr(till.tokens, "_move", blocked)
     assert await till.step()
     assert till.at(OWNER) == 300
