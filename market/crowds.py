@@ -22,7 +22,13 @@ class Crowds:
         """A machine of this provider is in another place than before; None: not in the book."""
         if was == now:
             return
-        places = self._places.setdefault(provider, {})
+        places = self._places.get(provider)
+        if places is None:
+            # What nearly every new offer is: the first of its provider.
+            if now is not None:
+                self._places[provider] = {now: 1}
+                self._only.setdefault(now, set()).add(provider)
+            return
         if len(places) == 1:
             self._leave(next(iter(places)), provider)
         if was is not None:
