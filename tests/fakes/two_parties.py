@@ -40,6 +40,8 @@ class Job:
     lease: bytes
     price: int
     cap: int
+    cover: int
+    admitted: int = 0
     started: float | None = None
     seen: float = 0.0
     worked: int = 0
@@ -47,7 +49,7 @@ class Job:
     accepted_at: float = 0.0
     approved: int = 0
     vouched: int = 0
-    funded: bool = False
+    funded: int = 0
     ended: bool = False
 
     @property
@@ -169,7 +171,7 @@ class TwoParties:
             if job.started is None or job.ended:
                 continue
             until = now if self.works_until is None else min(now, self.works_until(job))
-            done = min(job.cap, job.worked + int(job.price * max(0.0, until - job.seen)))
+            done = min(job.admitted, job.worked + int(job.price * max(0.0, until - job.seen)))
             if self.works_until is None:
                 done = max(job.worked, min(done, job.accepted + job.exposure))
             job.worked, job.seen = done, now
@@ -178,24 +180,35 @@ class TwoParties:
         """The requester reserves and funds; the provider admits, or is asked again later."""
         if len(self.jobs) < 4:
             price = self.random.randrange(1, 9)
-            job = Job(len(self.jobs).to_bytes(16, "big"), price, price * self.random.randrange(1, 25))
-            self.jobs.append(job)
+            cap = price * self.random.randrange(1, 25)
+            cover = self.random.choice((cap, self.random.randrange(cap + 1)))
+            self.jobs.append(Job(len(self.jobs).to_bytes(16, "big"), price, cap, cover))
         await self.fund(self.random.choice(self.jobs))
 
+    async def top_up(self) -> None:
+        """More of a lease's cap is covered, before or while it runs."""
+        if self.jobs:
+            job = self.random.choice(self.jobs)
+            job.cover = min(job.cap, job.cover + job.price * self.random.randrange(1, 12))
+            await self.fund(job)
+
     async def fund(self, job: Job) -> None:
-        """Make sure that the job is funded and admitted, and start it once it is."""
-        if job.started is not None or job.ended:
+        """Make sure that the job is funded and admitted as far as its cover goes, and start it once it is."""
+        if job.ended:
             return
         await self.secure(job)
-        if await self.attempt(self.provider, lambda: self.payee.admit(job.lease, LANE, job.cap)) is True:
-            job.started = job.seen = job.accepted_at = trio.current_time()
+        admit = self.payee.admit
+        if await self.attempt(self.provider, lambda: admit(job.lease, LANE, job.cap, job.cover)) is True:
+            job.admitted = max(job.admitted, job.cover)
+            if job.started is None:
+                job.started = job.seen = job.accepted_at = trio.current_time()
 
     async def secure(self, job: Job) -> None:
-        """The requester makes sure that the lane covers the job; nothing is signed for it before."""
+        """The requester makes sure that the lane covers the job so far; nothing is signed beyond that."""
         reserved = await self.attempt(self.requester, lambda: self.payer.reserve(job.lease, PAYEE.address, job.cap))
         if reserved is not REFUSED:
-            funded = await self.attempt(self.requester, lambda: self.payer.ensure_funded(job.lease))
-            job.funded = job.funded or funded is not REFUSED
+            funded = await self.attempt(self.requester, lambda: self.payer.ensure_funded(job.lease, job.cover))
+            job.funded = job.funded if funded is REFUSED else job.cover
 
     async def ask(self) -> None:
         """The provider asks for what it worked; one that lies, for more."""
@@ -229,7 +242,7 @@ class TwoParties:
         """The requester pays what its own stopwatch allows."""
         if self.leaving or amount == 0:
             return None
-        if not job.funded:
+        if amount > job.funded:
             await self.secure(job)
         if amount > min(job.stopwatch(trio.current_time()), job.vouched + job.exposure + job.price):
             return None

@@ -94,9 +94,9 @@ class Forgetful(Payer):
 class TwiceDepositor(Payer):
     """Deposits again when the answer was lost."""
 
-    async def ensure_funded(self, lease_id: bytes) -> Transaction | None:
+    async def ensure_funded(self, lease_id: bytes, *words: Any, **named: Any) -> Transaction | None:
         try:
-            return await super().ensure_funded(lease_id)
+            return await super().ensure_funded(lease_id, *words, **named)
         except Unavailable:
             books = self._lanes.books(LANE)
             if books.deposit is None:

@@ -11,7 +11,9 @@ import trio
 from ledger.voucher import Voucher, encode_voucher, sign_voucher
 from tests.fakes.two_parties import LANE, PAYEE, PAYER, SESSION, TwoParties
 
-_TRADE = ["new_job"] * 5 + ["ask"] * 7 + ["deliver"] * 10 + ["wait"] * 5 + ["end", "release", "release", "redeem"]
+_TRADE = (
+    ["new_job"] * 5 + ["ask"] * 7 + ["deliver"] * 10 + ["wait"] * 5 + ["top_up", "end", "release", "release", "redeem"]
+)
 _CHAIN = ["close", "leave", "fork", "lose_answer", "offline"]
 _DEATH = ["kill_requester", "kill_provider"] * 2 + ["back_up", "restore"]
 _WEATHER = [*_TRADE, *_CHAIN, *_DEATH]

@@ -19,7 +19,7 @@ from tests.fakes.two_party_controls import CONTROLS
 from tests.fakes.two_party_histories import history, tally
 
 HISTORIES, PARTS = 10_000, 5
-TRIED_ON_A_CONTROL = 400
+TRIED_ON_A_CONTROL = 1000
 
 
 async def live(seeds: range) -> Counter[str]:
