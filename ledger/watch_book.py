@@ -84,13 +84,14 @@ class WatchBook:
         handed = [await self._read(payee, rows[at : at + ROW_BYTES], at) for at in range(0, len(rows), ROW_BYTES)]
         async with self._turn:
             fresh: dict[LaneKey, Voucher] = {}
-            held = 0
+            held, room = 0, self._room(peer)
             for voucher in handed:
                 known = fresh.get(voucher.lane) or self._vouchers.get(voucher.lane)
                 if known is not None and known.cumulative >= voucher.cumulative:
                     held += 1
-                elif known is not None or self._has_room(peer, fresh):
+                elif known is not None or room:
                     held += 1
+                    room -= known is None
                     fresh[voucher.lane] = voucher
             await self._write(peer, fresh)
             return held
@@ -111,10 +112,10 @@ class WatchBook:
         signer = recover(voucher_digest(self._domain, unsigned, cumulative), row[32:])
         return Voucher(LaneKey(payer=row[:20], payee=payee, signer=signer), cumulative, row[32:])
 
-    def _has_room(self, peer: bytes, fresh: dict[LaneKey, Voucher]) -> bool:
-        new = sum(1 for lane in fresh if lane not in self._vouchers)
+    def _room(self, peer: bytes) -> int:
+        """For how many more lanes of this peer there is a place."""
         mine = sum(1 for one in self._peers.values() if one == peer)
-        return mine + new < self._per_peer and len(self._vouchers) + new < MAX_PLACES
+        return max(0, min(self._per_peer - mine, MAX_PLACES - len(self._vouchers)))
 
     async def _write(self, peer: bytes, fresh: dict[LaneKey, Voucher]) -> None:
         if not fresh:
