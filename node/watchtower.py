@@ -22,6 +22,7 @@ from market import codec
 from market.errors import InvalidRequest, PeerFault, Unavailable
 from node import wire
 from node.gas_worth import GasWorth
+from node.peer_budgets import PeerBudgets, Rate
 from node.ports import Network
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,10 @@ _LONGEST_SWEEP_S = 3_600.0
 _EMPTY_FOR_S = 86_400.0
 MAX_REQUEST = MAX_ROWS * ROW_BYTES + 256
 FOREVER = 2**62
+_PEER_ROWS = Rate(per_second=200.0, burst=4_096.0)
+"""Vouchers taken from one peer: each costs a check of its signature, also when it is known or worth nothing."""
+_ALL_ROWS = Rate(per_second=500.0, burst=16_384.0)
+"""The same from all peers together: keys cost nothing."""
 
 
 class WatchView(Struct, frozen=True, kw_only=True):
@@ -78,6 +83,7 @@ class Watchtower:
         self._watcher = watcher
         self._gas = gas
         self._clients = frozenset(clients)
+        self._rates = PeerBudgets()
         self._confirmations = confirmations
         self._to_look: set[LaneKey] = set()
         self._leaving: set[LaneKey] = set()
@@ -139,6 +145,9 @@ class Watchtower:
             raise PeerFault("vouchers without rows", code="bad_field")
         if self._clients and peer not in self._clients:
             return codec.pack({"refused": "not_a_client"})
+        now, count = trio.current_time(), len(rows) / ROW_BYTES
+        if not (self._rates.allow(peer, _PEER_ROWS, now, count) and self._rates.allow(b"", _ALL_ROWS, now, count)):
+            return codec.pack({"refused": "too_fast"})
         try:
             held = await self._book.take(peer, payee, rows)
         except Unavailable as error:
@@ -184,7 +193,7 @@ class Watchtower:
         gas = await self._gas.cost()
         if not worth or (gas is not None and worth <= gas.base + gas.row * len(rows)):
             return
-        mined = await self._chain.redeem_many(payee, rows)
+        mined = await self._chain.redeem_many(payee, rows, urgent=True)
         if mined.succeeded:
             self._saved += worth
             log.warning("redeemed %d units for the provider %s, whose payer leaves", worth, payee.hex()[:8])

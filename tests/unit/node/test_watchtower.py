@@ -116,6 +116,20 @@ async def test_strangers_are_refused_where_only_clients_are_served(
     assert codec.unpack(await world.line.handler(b"Q" * 32, request)) == {"held": 1}
 
 
+async def test_vouchers_that_come_too_fast_wait_and_others_do_not(autojump_clock: MockClock, world: WatchWorld) -> None:
+    (voucher,) = world.payee.vouchers()
+    many = codec.pack({"payee": world.lane.payee, "rows": voucher.row() * 500})
+
+    async def ask(peer: bytes) -> object:
+        return codec.unpack(await world.line.handler(peer, many))
+
+    answers = [await ask(b"Q" * 32) for _ in range(9)]
+    assert answers == [{"held": 500}] * 8 + [{"refused": "too_fast"}]
+    assert await ask(b"R" * 32) == {"held": 500}
+    await trio.sleep(10)
+    assert await ask(b"Q" * 32) == {"held": 500}
+
+
 @pytest.mark.parametrize("asked", [None, {}, {"payee": b"p" * 20}, {"payee": 7, "rows": b""}, {"rows": b"x" * 96}])
 async def test_requests_that_are_none_are_a_fault(autojump_clock: MockClock, world: WatchWorld, asked: object) -> None:
     with pytest.raises(Exception, match="rows") as caught:
