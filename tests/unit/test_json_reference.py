@@ -94,7 +94,9 @@ def test_what_the_node_says_of_money_is_documented() -> None:
     "words",
     ["status", "doctor", "ps", "show -", "cancel -", "offers", "depth", "history", "bids",
      "provider pause", "provider resume", "provider status", "provider price --gpu RTX4090",
-     "provider set-price 0.32/h", "wallet show", "wallet exit 0x03", "receipts list", "config", "version"],
+     "provider set-price 0.32/h", "wallet show", "wallet exit 0x03", "wallet balance",
+     "wallet withdraw 0x03", "wallet deposit 0x03 1 --yes", "wallet history", "wallet payouts", "provider earnings",
+     "stake show", "stake add 5 --yes", "stake leave", "stake take", "receipts list", "config", "version"],
 )  # fmt: skip
 def test_commands_print_no_field_that_is_not_documented(control: ScriptedControl, home: Path, words: str) -> None:
     cfab(home, "run", "-d", *RUN[1:])
