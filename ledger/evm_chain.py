@@ -13,6 +13,7 @@ from eth_utils.address import to_checksum_address
 from web3 import Web3
 
 from ledger.create2 import MAX_STEPS
+from ledger.evm_agreement import no_lane
 from ledger.evm_reader import EvmReader, check_escrow, checksummed, escrow_at, token_at
 from ledger.evm_rpc import EvmRpc, open_evm_rpc
 from ledger.evm_sender import EvmSender, SendPolicy
@@ -54,6 +55,8 @@ class EvmChain(EvmReader):
         Raises:
             InvalidRequest: ``tokens_short``: the account holds fewer tokens than ``amount``.
         """
+        # A lane that one endpoint shows emptier than it is would be filled up for nothing.
+        await self._read_lane(LaneKey(self.account, payee, signer), 0, no_lane)
         return await self._pay("deposit", amount, *self._own_lane(payee, signer), amount)
 
     async def deposit_many(self, deposits: Sequence[LaneDeposit]) -> Transaction:
@@ -89,9 +92,9 @@ class EvmChain(EvmReader):
         """How many transactions of our account were sent and are not mined yet."""
         return await self._sender.unmined()
 
-    async def redeem_many(self, payee: bytes, rows: Sequence[bytes]) -> Transaction:
+    async def redeem_many(self, payee: bytes, rows: Sequence[bytes], *, urgent: bool = False) -> Transaction:
         """Redeem vouchers, each a row of 96 bytes. Rows that are worth nothing cost gas and pay nothing."""
-        return await self._send("redeemMany", to_checksum_address(payee), b"".join(rows))
+        return await self._send("redeemMany", to_checksum_address(payee), b"".join(rows), urgent=urgent)
 
     async def redeem_to(self, to: bytes, rows: Sequence[bytes]) -> Transaction:
         """Redeem vouchers to ourselves, and have the money paid out to ``to``."""
@@ -194,9 +197,9 @@ class EvmChain(EvmReader):
             lambda web3: int(token_at(web3, self.token).functions.allowance(owner, spender).call())
         )
 
-    async def _send(self, function: str, *arguments: Any) -> Transaction:
+    async def _send(self, function: str, *arguments: Any, urgent: bool = False) -> Transaction:
         data = self._escrow_contract.encode_abi(function, arguments)
-        return await self._sender.send(self.escrow, bytes.fromhex(data[2:]))
+        return await self._sender.send(self.escrow, bytes.fromhex(data[2:]), urgent=urgent)
 
 
 def _split(compact: bytes) -> tuple[int, bytes, bytes]:

@@ -99,6 +99,11 @@ class EvmFlights:
         """Above every nonce of ours that may have been used."""
         return self._outbox.next_nonce
 
+    @property
+    def durable(self) -> bool:
+        """Whether what is under way outlives the process, and will be seen through."""
+        return self._outbox.durable
+
     def progress(self, nonce: int) -> Progress:
         """Of an open flight."""
         return self._progress[nonce]
@@ -145,7 +150,7 @@ class EvmFlights:
         asked = _salted(asked)
         flight = Flight(nonce=asked.nonce, raw=b"", forms=(), urgent=urgent)
         flight = await self._signed(asked, flight, instead_of=instead_of)
-        progress = Progress(sent_at=trio.current_time(), confirmations=confirmations, owned=owned)
+        progress = Progress(sent_at=trio.current_time(), confirmations=confirmations, owned=owned, launching=owned)
         self._progress[flight.nonce] = progress
         return flight
 
@@ -255,7 +260,7 @@ class EvmFlights:
             )
         self._progress.pop(flight.nonce, None)
         # Who waits for the displaced one holds its progress, and waits for this one from now on.
-        progress.mined, progress.told, progress.misses = None, False, 0
+        progress.mined, progress.told, progress.misses, progress.launching = None, False, 0, False
         self._progress[anew.nonce] = progress
         await self._send_bytes(anew, progress)
 

@@ -7,7 +7,7 @@ vouchers and never pay.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -22,6 +22,7 @@ from web3.types import TxReceipt
 
 from ledger.artifact import load_artifact
 from ledger.create2 import MAX_STEPS, DelayTerms
+from ledger.evm_agreement import cautious_lane, read_agreed
 from ledger.evm_rpc import EvmRpc, open_evm_rpc
 from ledger.ports import ChainHead, LaneKey, LaneOnChain, LedgerEvent, Stake, TokenDomain, Transaction
 from ledger.token_signatures import separator
@@ -91,10 +92,13 @@ class EvmReader:
         return await self._rpc.ask(question)
 
     async def lane(self, key: LaneKey, *, confirmations: int = 0) -> LaneOnChain:
-        """The lane as of ``head - confirmations``."""
+        """The lane as of ``head - confirmations``; the cautious view when endpoints contradict each other."""
+        return await self._read_lane(key, confirmations, cautious_lane)
 
-        def question(web3: Web3) -> LaneOnChain:
-            block = max(0, web3.eth.block_number - confirmations)
+    async def _read_lane(
+        self, key: LaneKey, confirmations: int, doubtful: Callable[[Sequence[LaneOnChain]], LaneOnChain]
+    ) -> LaneOnChain:
+        def question(web3: Web3, block: int) -> LaneOnChain:
             lane = escrow_at(web3, self.escrow).functions.lane(*checksummed(key))
             try:
                 balance, claimed, exit_at, delay_s, epoch = lane.call(block_identifier=block)
@@ -104,7 +108,8 @@ class EvmReader:
                 return LaneOnChain()
             return LaneOnChain(balance=balance, claimed=claimed, exit_at=exit_at, delay_s=delay_s, epoch=epoch)
 
-        return await self._rpc.ask(question)
+        what = f"the lane of {key.payer.hex()[:8]} to {key.payee.hex()[:8]}"
+        return await read_agreed(self._rpc, question, what=what, confirmations=confirmations, doubtful=doubtful)
 
     async def stake_of(self, provider: bytes, *, confirmations: int = 0) -> Stake:
         """A provider's stake as of ``head - confirmations``."""

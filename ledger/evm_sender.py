@@ -214,7 +214,7 @@ class EvmSender:
             launched = await self._launch(flight)
         finally:
             # Given up, or cancelled: from now on it belongs to whoever asks for the same again.
-            progress.owned = launched
+            progress.owned, progress.launching = launched, False
         return launched
 
     async def _launch(self, flight: Flight) -> bool:
@@ -233,10 +233,12 @@ class EvmSender:
                     if await self._known(flight):
                         return True
                     taken = await self._next_nonce() > flight.nonce
-                    if an_answer_was_lost and taken:
-                        # Ours, if an earlier try got through, or another sender's: the looks that follow tell.
+                    if taken and (an_answer_was_lost or self._flights.durable):
+                        # Ours, if an earlier try got through, or another sender's: the looks that follow tell, and do
+                        # it again under another nonce once the other's is final.
                         return True
-                    if not an_answer_was_lost:
+                    # What is written down stays: a fork may hide for a moment that the chain has it.
+                    if not an_answer_was_lost and not self._flights.durable:
                         await self._flights.drop(flight)
                         if taken:
                             return False

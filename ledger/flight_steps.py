@@ -40,7 +40,8 @@ class Step(StrEnum):
 
 class Progress(Struct, kw_only=True):
     """What this process knows of a flight. ``confirmations`` are blocks on top until its sender is told; ``done`` is
-    what it is told; ``owned`` while it waits for that; ``told`` since then, in this process or an earlier one."""
+    what it is told; ``owned`` while it waits for that; ``told`` since then, in this process or an earlier one.
+    ``launching`` until the chain has taken or refused its first form."""
 
     sent_at: float
     confirmations: int
@@ -50,6 +51,7 @@ class Progress(Struct, kw_only=True):
     displaced: bool = False
     misses: int = 0
     owned: bool = False
+    launching: bool = False
 
 
 class StepRules(Struct, frozen=True, kw_only=True):
@@ -70,7 +72,8 @@ def next_step(progress: Progress, sight: Sight, now: float, rules: StepRules) ->
             return Step.CONFIRM if depth >= progress.confirmations else Step.WAIT
         return Step.FINISH if depth >= max(rules.final_after, progress.confirmations) else Step.WAIT
     if sight.used:
-        return Step.DISPLACED if progress.misses >= MISSES_ALLOWED else Step.WAIT
+        # While it is launched, a refusal says the same, and whoever launches it acts on that: two would do it twice.
+        return Step.DISPLACED if progress.misses >= MISSES_ALLOWED and not progress.launching else Step.WAIT
     if vanished:
         # A reorganisation took it back. Nodes mostly put it into their pools again, and some do not.
         return Step.SEND_AGAIN

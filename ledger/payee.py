@@ -221,7 +221,8 @@ class Payee:
             rows = [one.row() for one in vouchers]
             if not rows or not await self._chain.preview_redeem(self._wallet.address, b"".join(rows)):
                 return None
-            mined = await self._chain.redeem_many(self._wallet.address, rows)
+            exits = any(self._lanes.books(one.lane).exit_at for one in vouchers)
+            mined = await self._chain.redeem_many(self._wallet.address, rows, urgent=exits)
             fact = TransactionMined(
                 purpose="redeem", transaction=mined.hash, block=mined.block, succeeded=mined.succeeded
             )

@@ -158,7 +158,7 @@ class MemoryChainView:
         model.redeem_many(payee, [rows[at : at + ROW_BYTES] for at in range(0, len(rows), ROW_BYTES)])
         return model.tokens.get(payee, 0) - before
 
-    async def redeem_many(self, payee: bytes, rows: Sequence[bytes]) -> Transaction:
+    async def redeem_many(self, payee: bytes, rows: Sequence[bytes], *, urgent: bool = False) -> Transaction:
         kept = list(rows)
         gas = _GAS["redeem"] + _GAS["row"] * len(kept)
         return await self._send(gas, lambda m, now: m.redeem_many(payee, kept))

@@ -59,3 +59,8 @@ def test_looks_that_find_it_after_all_begin_the_count_again() -> None:
         next_step(known, sight(used=True), 0, RULES)
     next_step(known, sight(found=MINED), 0, RULES)
     assert next_step(known, sight(used=True), 0, RULES) is Step.WAIT
+
+
+def test_one_that_is_being_launched_is_left_to_who_launches_it() -> None:
+    known = progress(launching=True)
+    assert {next_step(known, sight(used=True), 99, RULES) for _ in range(9)} == {Step.WAIT}
