@@ -6,6 +6,7 @@ import hashlib
 import json
 import socket
 import sqlite3
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,6 +66,36 @@ async def test_the_journal_is_followed_to_its_end(home: Path) -> None:
     [failed] = machine_checks.check_journal(home)
     assert not failed["ok"]
     assert "backup" in failed["fix"]
+
+
+async def test_the_backup_that_the_guide_shows_is_whole_and_can_be_put_back(home: Path, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    shown = text.split("## Your journal, and backups", 1)[1].split("```", 2)[1].strip().splitlines()
+    away, back = [line for line in shown if line.startswith("cp ")]
+    (tmp_path / "backup").mkdir()
+
+    def run(line: str) -> None:
+        subprocess.run(["bash", "-c", line], env={"HOME": str(tmp_path), "CFAB_HOME": str(home)}, check=True)
+
+    def forget(but: str = "-") -> None:
+        for file in home.glob(f"{JOURNAL_FILE}*"):
+            if not file.name.endswith(but):
+                file.unlink()
+
+    async with open_journal(home / JOURNAL_FILE, ballast_bytes=4096) as journal:
+        await journal.append([NewEntry(stream="a", kind="k", at_ms=1, body=b"fact")])
+    run(away)
+    forget()
+    run(back)
+    [whole] = machine_checks.check_journal(home)
+    assert (whole["ok"], whole["warning"]) == (True, False)
+    async with open_journal(home / JOURNAL_FILE, ballast_bytes=4096) as journal:
+        await journal.append([NewEntry(stream="a", kind="k", at_ms=1, body=b"later")])
+    forget(but=".end")
+    run(back.replace("journal.sqlite*", "journal.sqlite"))
+    [older] = machine_checks.check_journal(home)
+    assert not older["ok"]
+    assert f"{JOURNAL_FILE}.end" in older["fix"]
 
 
 @contextmanager
