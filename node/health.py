@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 from bootstrap.identity import key_of_peer_id
+from ledger.redeem_plan import BASE_GAS, ROW_GAS
 from market.errors import FabricError
 from market.money import format_tokens
 from node.config import NodeConfig
@@ -16,6 +17,8 @@ from node.trading import TradingNode, World
 
 _LOW_DISK = 1 << 30
 _STALE_HEAD_S = 120
+_SPIKE = 5
+"""How much dearer gas may become before our lanes are redeemed."""
 
 
 async def health_checks(
@@ -33,6 +36,8 @@ async def health_checks(
     ]
     if world is not None:
         checks += await _chain(world)
+    if world is not None and trading is not None:
+        checks += await _redeeming(world, trading)
     return checks
 
 
@@ -69,6 +74,29 @@ async def _chain(world: World) -> list[Check]:
         _check("gas", gas > 0, format_gas(gas), "send some of the chain's coin to the wallet"),
         _check("tokens", tokens > 0, _tokens(tokens), "send tokens to the wallet to buy jobs", warning=True),
     ]
+
+
+async def _redeeming(world: World, trading: TradingNode) -> list[Check]:
+    """Whether what is held in signatures can be turned into money when it has to be: in a gas spike, too."""
+    lanes = len(trading.selling.collector.lanes_at_stake()) if trading.selling else 0
+    lanes += trading.tower.view().lanes if trading.tower else 0
+    checks = []
+    if lanes and world.gas_price is not None:
+        try:
+            held = await world.chain.gas_balance(world.chain.account)
+            wanted = (BASE_GAS + ROW_GAS * lanes) * await world.gas_price() * _SPIKE
+        except FabricError:
+            return []  # the chain's own line says it
+        detail = f"{lanes} vouchers cost {format_gas(wanted)} to redeem when gas is {_SPIKE} times as dear as now"
+        fix = "send some of the chain's coin to the wallet: a payer that leaves then could not be stopped in time"
+        checks.append(_check("gas reserve", held >= wanted, detail, fix, warning=True))
+    if trading.selling and trading.selling.collector.trouble:
+        checks.append(_check("redeeming", False, trading.selling.collector.trouble, "see the lines above"))
+    for tower in trading.selling.hand_over.view() if trading.selling else ():
+        detail = tower.trouble or f"holds the vouchers of {tower.lanes} lanes"
+        fix = "see that it runs, serves this node ([watch].clients there) and that its address is right"
+        checks.append(_check("watchtower", not tower.trouble, detail, fix, warning=True))
+    return checks
 
 
 def _tokens(units: int) -> str:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import random
 from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import trio
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from bootstrap.identity import peer_id_of
+from ledger.redeem_plan import BASE_GAS, ROW_GAS
 from ledger.voucher import SessionKey
 from node import health
 from node.config import NodeConfig
 from node.control import Check
+from node.hand_over import TowerView
 from node.health import health_checks
 from node.offer_intake import OfferIntake
 from node.ports import PeerInfo
@@ -53,9 +58,11 @@ class Patient:
             folder=home,
         )
 
+    trading: Any = None
+
     async def examine(self, **config: Any) -> dict[str, Check]:
         plain = NodeConfig(home=self.home, name="n", api_socket=self.home / "api", **config)
-        checks = await health_checks(plain, self.network, self.intake, self.world, None)
+        checks = await health_checks(plain, self.network, self.intake, self.world, self.trading)
         assert all(check["fix"] for check in checks if not check["ok"] or check["warning"]), "a fault without a remedy"
         assert not any(check["fix"] for check in checks if check["ok"] and not check["warning"])
         return {check["name"]: check for check in checks}
@@ -139,3 +146,37 @@ async def test_amounts_have_units_that_people_read(autojump_clock: MockClock, tm
     checks = await Patient(tmp_path, gas=25 * 10**16, tokens=1_500_000).examine()
     assert checks["gas"]["detail"] == "0.250000 of the chain's coin (ether)"
     assert checks["tokens"]["detail"] == "1.500000 tokens"
+
+
+def selling(lanes: int, *, trouble: str = "", towers: tuple[str, ...] = ()) -> Any:
+    """A node that holds vouchers of so many lanes."""
+    views = [TowerView(peer=b"T" * 32, lanes=lanes, behind=0, trouble=tower) for tower in towers]
+    collector = SimpleNamespace(lanes_at_stake=lambda: [None] * lanes, trouble=trouble)
+    return SimpleNamespace(
+        selling=SimpleNamespace(collector=collector, hand_over=SimpleNamespace(view=lambda: views)), tower=None
+    )
+
+
+@pytest.mark.parametrize(("lanes", "found"), [(0, None), (10, "well"), (11, "warning")])
+async def test_gas_must_last_to_redeem_everything_in_a_spike(
+    autojump_clock: MockClock, tmp_path: Path, lanes: int, found: str | None
+):
+    async def price() -> int:
+        await trio.lowlevel.checkpoint()
+        return 10**9
+
+    patient = Patient(tmp_path, gas=5 * (BASE_GAS + 10 * ROW_GAS) * 10**9)
+    patient.world = replace(patient.world, gas_price=price)
+    patient.trading = selling(lanes)
+    checks = await patient.examine()
+    assert (state(checks["gas reserve"]) if "gas reserve" in checks else None) == found
+    patient.chain.offline = True
+    assert "gas reserve" not in await patient.examine()
+
+
+async def test_lanes_that_nobody_looks_after_are_told(autojump_clock: MockClock, tmp_path: Path):
+    patient = Patient(tmp_path)
+    patient.trading = selling(1, trouble="the chain does not answer", towers=("", "not reached: cut"))
+    checks = await patient.examine()
+    assert state(checks["redeeming"]) == "fault"
+    assert (state(checks["watchtower"]), checks["watchtower"]["detail"]) == ("warning", "not reached: cut")
