@@ -308,7 +308,7 @@ def test_a_requester_that_never_funds_gets_nothing(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_requester_that_says_it_funded_and_did_not_gets_nothing(monkeypatch: pytest.MonkeyPatch):
-    async def pretend(_payer: Any, _lease_id: bytes) -> None:
+    async def pretend(_payer: Any, _lease_id: bytes, _cover: int) -> None:
         await trio.lowlevel.checkpoint()
 
     monkeypatch.setattr("ledger.payer.Payer.ensure_funded", pretend)
