@@ -11,7 +11,7 @@ SERIAL := docker or processes or gpu or interop
 PYTEST := $(BIN)/pytest -q
 PARALLEL := -n 2 --dist loadfile
 
-.PHONY: help setup setup-test demo check lint test unit property ports simulation integration bench bench-peers gas deep contracts format clean
+.PHONY: help setup setup-test demo check lint test unit property ports simulation integration bench bench-peers gas deep kills contracts format clean
 
 help: ## list what can be asked for
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -73,6 +73,9 @@ gas: ## what every call of the escrow costs, against goals and the file (ARGS="-
 
 deep: setup-test ## the escrow for half an hour: long histories, slither, halmos, mutants (ARGS="forge" for one)
 	@$(BIN)/python -m tests.contracts.deep $(ARGS)
+
+kills: setup-test ## kill -9 a provider and a requester at a hundred random moments; the sum stays exact (ARGS="20 7": moments, seed)
+	@$(BIN)/python -m tests.integration.two_nodes $(ARGS)
 
 contracts: setup-test ## compile the escrow anew and rewrite the shipped artifact
 	$(BIN)/python tools/build_contracts.py
