@@ -14,6 +14,7 @@ from market.signing import Verified
 from market.usage import (
     CLOCK_TOLERANCE_MS,
     FIRST_PREVIOUS,
+    Refused,
     ReportChain,
     ReportRefusal,
     extend,
@@ -127,6 +128,20 @@ def test_the_tolerance_is_granted_once_and_not_with_every_report():
         assert judge(signed(chain, most + 1), chain, now) is ReportRefusal.OVER_METERED
         chain = extend(chain, signed(chain, most), now)
     assert chain.gpu_ms == SLOTS * (now - NOW + CLOCK_TOLERANCE_MS)
+
+
+def test_a_first_report_that_used_up_the_tolerance_leaves_none_for_the_next():
+    def judged(gpu_ms: int, chain: ReportChain, now: int) -> object:
+        report = signed(chain, gpu_ms)
+        return judge_report(report, chain, a_state(), lease_id=LEASE, funded_at=NOW, now=now)
+
+    ahead = SLOTS * CLOCK_TOLERANCE_MS
+    assert judged(ahead, ReportChain(), NOW) is None
+    chain = extend(ReportChain(), signed(ReportChain(), ahead), NOW)
+    assert judged(ahead + SLOTS * 5_000, chain, NOW + 5_000) is None
+    refused = judged(ahead + SLOTS * 5_000 + 1, chain, NOW + 5_000)
+    assert isinstance(refused, Refused)
+    assert refused.reason is ReportRefusal.OVER_METERED
 
 
 def test_our_stopwatch_stops_soon_after_the_job_has_ended_here():

@@ -101,6 +101,7 @@ CHEATS: dict[str, tuple[Callable[[], LeaseReceipts], str, str]] = {
     "moved after the account signed": (
         lambda: spoiled(4, resign=False, memory_peak_mib=9), "account", "receipt 4: signed by 0x"),
     "a voucher too small": (lambda: answered(4, a_voucher(1)), "vouchers", "too few"),
+    "a first voucher too small": (lambda: answered(2, a_voucher(499)), "vouchers", "receipt 2 is for 499"),
     "no voucher": (lambda: answered(4, b""), "vouchers", "has no voucher"),
     "half a voucher": (lambda: answered(4, KEPT.answers[3].voucher[:-1]), "vouchers", "wrong length"),
     "another chain's voucher": (
