@@ -17,6 +17,7 @@ from tests.fakes.lane_world import LaneWorld
 LIMIT = 1_000
 LEASES = st.integers(0, 4)
 STEPS = st.one_of(
+    st.tuples(st.just("job"), st.booleans(), st.integers(1, LIMIT)),
     st.tuples(st.just("begin"), LEASES, st.integers(0, LIMIT + 200)),
     st.tuples(st.just("pay"), LEASES, st.integers(0, LIMIT + 200)),
     st.tuples(st.just("end"), LEASES, st.just(0)),
@@ -31,6 +32,7 @@ class Hot(LaneWorld):
     def __init__(self) -> None:
         super().__init__()
         self.given: dict[int, int] = {}
+        self.jobs = 100
 
     def _new_payer(self) -> HotPayer:
         return HotPayer(
@@ -45,7 +47,16 @@ class Hot(LaneWorld):
         lease = bytes([number + 1]) * 16
         before = self.signed
         with suppress(FabricError):  # refusals are what a limit is for
-            if kind == "begin":
+            if kind == "job":
+                self.jobs += 1
+                lease = bytes([self.jobs]) * 16
+                await self.payer.reserve(lease, self.lane.payee, value)
+                await self.payer.ensure_funded(lease)
+                await self.payer.acknowledge(lease, value // 2)
+                await self.payer.acknowledge(lease, value)
+                if number:
+                    await self.payer.release(lease)
+            elif kind == "begin":
                 await self.payer.reserve(lease, self.lane.payee, value)
                 await self.payer.ensure_funded(lease)
             elif kind == "pay":
