@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 _LONGEST_PACE_S = 30.0
 _LONGEST_SWEEP_S = 3_600.0
 _EMPTY_FOR_S = 86_400.0
+_PAID_FOR_S = 1_800.0
 MAX_REQUEST = MAX_ROWS * ROW_BYTES + 256
 FOREVER = 2**62
 _PEER_ROWS = Rate(per_second=200.0, burst=4_096.0)
@@ -179,11 +180,11 @@ class Watchtower:
             self._empty_since.pop(lane, None)
 
     async def _drop_when_dead(self, voucher: Voucher) -> None:
-        """Paid is dead. A lane that only seems empty is given time: our endpoint may be behind the provider's."""
+        """A lane that seems paid or empty is given time: our endpoint may be behind the provider's, or lie for once."""
         lane = voucher.lane
         deep = await self._chain.lane(lane, confirmations=self._confirmations)
-        empty_since = self._empty_since.setdefault(lane, trio.current_time())
-        if deep.claimed >= voucher.cumulative or trio.current_time() - empty_since > _EMPTY_FOR_S:
+        patience = _PAID_FOR_S if deep.claimed >= voucher.cumulative else _EMPTY_FOR_S
+        if trio.current_time() - self._empty_since.setdefault(lane, trio.current_time()) > patience:
             del self._empty_since[lane]
             await self._book.drop(lane)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock
 
-from ledger.ports import LaneOnChain
+from ledger.ports import LaneKey, LaneOnChain
 from market import codec
 from market.errors import BrokenInvariant
 from node.watchtower import FOREVER, our_turn_s
@@ -135,6 +136,26 @@ async def test_requests_that_are_none_are_a_fault(autojump_clock: MockClock, wor
     with pytest.raises(Exception, match="rows") as caught:
         await world.line.handler(PROVIDER, codec.pack(asked))
     assert type(caught.value).__name__ == "PeerFault"
+
+
+async def test_an_endpoint_that_lies_for_a_while_makes_a_tower_drop_nothing(
+    autojump_clock: MockClock, world: WatchWorld
+) -> None:
+    true = world.tower_chain.lane
+
+    async def lie(lane: LaneKey, *, confirmations: int = 0) -> LaneOnChain:
+        found = await true(lane, confirmations=confirmations)
+        return replace(found, claimed=found.balance)
+
+    world.tower_chain.lane = lie  # type: ignore[method-assign]
+    with trio.move_on_after(1_500):
+        await world.watch()
+    world.tower_chain.lane = true  # type: ignore[method-assign]
+    assert world.tower.view().lanes == 1
+    with trio.move_on_after(DELAY_S * 0.9):
+        await leave(world)
+        await world.watch()
+    assert world.paid == 300
 
 
 async def test_a_lane_that_only_seems_empty_is_not_given_up_at_once(
