@@ -1,4 +1,4 @@
-"""One suite for the ``TokenAccount`` port: the fake in memory and the real adapter on a local chain must agree."""
+"""One suite for the ``TokenAccount`` port: the fake in memory and the real adapter on two local chains must agree."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ledger.ports import Chain
 from ledger.token_account import TokenAccount, TokenTransfer
 from ledger.voucher import SessionKey
 from market.errors import InvalidRequest, Unavailable
-from tests.fakes.chain_worlds import ChainWorld, open_chain_world
+from tests.fakes.chain_worlds import KINDS, ChainWorld, open_chain_world
 from tests.fakes.memory_chain import MemoryChainView
 from tests.fakes.memory_tokens import MemoryTokens
 
@@ -36,7 +36,7 @@ def tokens_of(chain: Any) -> TokenAccount:
     return MemoryTokens(chain)
 
 
-@pytest.fixture(params=["memory", "embedded"])
+@pytest.fixture(params=KINDS)
 async def account(request: pytest.FixtureRequest) -> AsyncIterator[Account]:
     async with open_chain_world(request.param) as world:
         chain = await world.open(SessionKey(SECRET), SECRET, units=1_000)
