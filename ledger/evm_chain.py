@@ -5,23 +5,38 @@ This is glue and holds no rule of its own: what may be sent, and when, is decide
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from eth_utils.address import to_checksum_address
+from msgspec import Struct
 from web3 import Web3
 
+from ledger.beside import running_beside
 from ledger.create2 import MAX_STEPS
 from ledger.evm_agreement import no_lane
+from ledger.evm_flights import SendingView
 from ledger.evm_reader import EvmReader, check_escrow, checksummed, escrow_at, token_at
-from ledger.evm_rpc import EvmRpc, open_evm_rpc
+from ledger.evm_rpc import EndpointView, EvmRpc, open_evm_rpc
 from ledger.evm_sender import EvmSender, SendPolicy
-from ledger.ports import Contradiction, LaneDeposit, LaneKey, Transaction
+from ledger.hot_key import HotKeyRules, HotKeySigner
+from ledger.outbox import Outbox
+from ledger.ports import Contradiction, Journal, LaneDeposit, LaneKey, Transaction
+from ledger.transaction_signing import KeySigner, TransactionSigner
 from ledger.voucher import SIGNATURE_BYTES
 from market.errors import InvalidRequest
 
 _ANY_AMOUNT = 2**256 - 1
+
+
+class ChainHealth(Struct, frozen=True, kw_only=True):
+    """The way to the chain: each endpoint, how often they contradicted each other and in what, and what is unmined."""
+
+    endpoints: tuple[EndpointView, ...]
+    disputes: int
+    last_dispute: str
+    sending: SendingView
 
 
 class EvmChain(EvmReader):
@@ -87,6 +102,15 @@ class EvmChain(EvmReader):
         window = (0, until_s, salt)
         signed = _split(authorization)
         return await self._send("depositWithAuthorization", *checksummed(lane), amount, *window, *signed)
+
+    def health(self) -> ChainHealth:
+        """How the endpoints do, and what is being sent, for the status page."""
+        return ChainHealth(
+            endpoints=self._rpc.views(),
+            disputes=self._rpc.disputes,
+            last_dispute=self._rpc.last_dispute,
+            sending=self._sender.view(),
+        )
 
     async def unmined(self) -> int:
         """How many transactions of our account were sent and are not mined yet."""
@@ -210,29 +234,60 @@ def _split(compact: bytes) -> tuple[int, bytes, bytes]:
     return 27 + (with_parity >> 255), compact[:32], (with_parity & (2**255 - 1)).to_bytes(32, "big")
 
 
+class Sending(Struct, frozen=True, kw_only=True):
+    """How a node sends: what it signs is written to ``journal`` first, and seen through after a restart.
+
+    ``deposit_limit`` bounds what its key lets out of the account in 24 hours, in token units, and makes it sign for
+    lanes and payouts to ``payouts`` only; 0: it signs anything. ``now_ms``: UTC milliseconds.
+    """
+
+    journal: Journal
+    now_ms: Callable[[], int]
+    deposit_limit: int = 0
+    payouts: frozenset[bytes] = frozenset()
+
+
 @asynccontextmanager
 async def open_evm_chain(
     *,
     rpc_url: str | Sequence[str],
     chain_id: int,
     escrow: bytes,
-    account_key: bytes,
+    account_key: bytes | TransactionSigner,
     token: bytes | None = None,
     confirmations: int = 1,
     poll_ms: int = 500,
     policy: SendPolicy | None = None,
     timeout_s: float = 5.0,
+    sending: Sending | None = None,
 ) -> AsyncIterator[EvmChain]:
     """Connect an account to the escrow, after the checks of ``open_evm_reader`` (and with its errors).
 
     Args:
         rpc_url: the chain's endpoint, or several of them, best first.
-        account_key: the account's secret, 32 bytes.
+        account_key: the account's secret, 32 bytes, or who signs for it.
         token: the token the escrow must hold; None takes whatever it holds.
         confirmations: blocks on top of a transaction's own before a send returns.
         policy: finer settings; replaces ``confirmations`` and ``poll_ms``.
+        sending: for a node; without it, what was sent is forgotten at the end.
     """
     policy = policy or SendPolicy(confirmations=confirmations, poll_ms=poll_ms)
     async with open_evm_rpc(rpc_url, chain_id=chain_id, timeout_s=timeout_s) as rpc:
         reader = await check_escrow(rpc, chain_id=chain_id, escrow=escrow, token=token)
-        yield EvmChain(rpc, reader, EvmSender(rpc, account_key, chain_id=chain_id, policy=policy))
+        if sending is None:
+            yield EvmChain(rpc, reader, EvmSender(rpc, account_key, chain_id=chain_id, policy=policy))
+            return
+        signer = _signer(account_key, sending, reader)
+        outbox = Outbox(sending.journal, chain_id=chain_id, account=signer.account, now_ms=sending.now_ms)
+        sender = EvmSender(rpc, signer, chain_id=chain_id, policy=policy, outbox=outbox)
+        await sender.resume()
+        async with running_beside(sender.keep):
+            yield EvmChain(rpc, reader, sender)
+
+
+def _signer(key: bytes | TransactionSigner, sending: Sending, reader: EvmReader) -> TransactionSigner:
+    signer: TransactionSigner = KeySigner(key) if isinstance(key, bytes) else key
+    if not sending.deposit_limit:
+        return signer
+    rules = HotKeyRules(escrow=reader.escrow, token=reader.token, daily=sending.deposit_limit, payouts=sending.payouts)
+    return HotKeySigner(signer, rules, journal=sending.journal, now_ms=sending.now_ms)

@@ -17,6 +17,7 @@ from msgspec import Struct
 from web3 import Web3
 from web3.exceptions import ContractLogicError
 
+from ledger.beside import running_beside
 from ledger.endpoint_health import (
     EndpointHealth,
     EndpointState,
@@ -291,16 +292,8 @@ async def open_evm_rpc(
         if len(endpoints) == 1:
             yield rpc
             return
-        failure: Exception | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(rpc.watch)
-            try:
-                yield rpc
-            except Exception as error:  # noqa: BLE001 - raised below, outside of the nursery, which would wrap it
-                failure = error
-            nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
+        async with running_beside(rpc.watch):
+            yield rpc
     finally:
         for endpoint in endpoints:
             endpoint.close()

@@ -29,7 +29,7 @@ MAX_SPENDINGS = 500
 
 class HotKeyRules(Struct, frozen=True, kw_only=True):
     """``daily`` is the most token units that may leave the account in 24 hours, 0 for no bound. ``payouts`` are
-    accounts, besides its own, that earned money may be paid out to; None for any."""
+    accounts of the owner's that tokens may be paid out to; None: redeemed money may go anywhere, tokens nowhere."""
 
     escrow: bytes
     token: bytes
@@ -120,6 +120,8 @@ def tokens_moved(transaction: UnsignedTransaction, rules: HotKeyRules, account: 
         raise _refusal("sends the chain's own coin")
     if transaction.to == rules.token:
         name, values = _call_of("TestToken", transaction.data)
+        if name == "transfer" and rules.payouts is not None and _account(values[0]) in rules.payouts:
+            return 0
         if name != "approve" or _account(values[0]) != rules.escrow:
             raise _refusal("moves tokens elsewhere than into the escrow")
         return 0

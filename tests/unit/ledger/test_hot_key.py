@@ -58,6 +58,7 @@ MANY = "depositMany((address,address,address,uint96,uint8)[])"
         (call(TOKEN, "approve(address,uint256)", ESCROW, 2**256 - 1), 0),
         (call(ESCROW, "redeemMany(address,bytes)", PAYEE, b"\x00" * 96), 0),
         (call(ESCROW, "redeemManyTo(address,bytes)", PAYEE, b""), 0),
+        (call(TOKEN, "transfer(address,uint256)", PAYEE, 5), 0),
         (call(ESCROW, "startExit(address,address)", PAYEE, PAYEE), 0),
         (replace(deposit(0), to=KEY.account, data=b""), 0),
     ],
