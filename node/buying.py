@@ -8,10 +8,12 @@ from functools import partial
 from msgspec import Struct
 
 from ledger.hot_payer import HotPayer
+from ledger.voucher import Domain
 from market.errors import Unavailable
 from node.auction import Auctioneer, Purse
 from node.award_shelf import AwardShelf
 from node.experience import Experience
+from node.kept_lanes import KeptLanes
 from node.lane_history import LaneHistory
 from node.lane_keeper import LaneKeeper
 from node.lane_log import LaneLog
@@ -34,6 +36,7 @@ class Buying(Struct, frozen=True, kw_only=True):
     duties: RequesterDuties
     payer: HotPayer
     lanes: LaneKeeper
+    kept: KeptLanes
     files: RequesterFiles
     history: LaneHistory
     auctioneer: Auctioneer
@@ -49,8 +52,8 @@ async def open_buying(world: World, settings: TradingSettings, intake: OfferInta
     funds = partial(_funds, world, payer, settings.fund_ahead_ms)
     auctioneer, desk = _open_desk(world, intake, payer, files, experience, funds=funds)
     reports = ReportDesk(desk.boards, signer=world.signer, payer=payer, network=world.network, clock=world.clock)
-    patience_s = settings.close_patience_s
-    lanes = LaneKeeper(payer=payer, chain=world.chain, network=world.network, patience_s=patience_s, rng=world.rng)
+    kept = await _open_kept(world)
+    lanes = _open_keeper(world, settings, payer, kept)
     log = LaneLog(world.chain, world.journal, start_block=settings.start_block)
     history = LaneHistory(world.chain, log)
     duties = RequesterDuties(
@@ -74,11 +77,30 @@ async def open_buying(world: World, settings: TradingSettings, intake: OfferInta
         duties=duties,
         payer=payer,
         lanes=lanes,
+        kept=kept,
         files=files,
         history=history,
         auctioneer=auctioneer,
         experience=experience,
     )
+
+
+async def _open_kept(world: World) -> KeptLanes:
+    kept = KeptLanes(world.journal, Domain(world.chain.chain_id, world.chain.escrow), world.clock.now_ms)
+    await kept.load()
+    return kept
+
+
+def _open_keeper(world: World, settings: TradingSettings, payer: HotPayer, kept: KeptLanes) -> LaneKeeper:
+    keeper = LaneKeeper(
+        payer=payer,
+        chain=world.chain,
+        network=world.network,
+        patience_s=settings.close_patience_s,
+        rng=world.rng,
+    )
+    keeper.kept = kept.payees
+    return keeper
 
 
 async def _open_payer(world: World, settings: TradingSettings) -> HotPayer:

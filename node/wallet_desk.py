@@ -13,7 +13,7 @@ from ledger.lane_journal import LaneJournal
 from ledger.payout_rules import PayoutPlan
 from ledger.payouts import Payouts
 from ledger.permit_deposits import with_permits
-from ledger.ports import LaneOnChain, NewEntry
+from ledger.ports import LaneOnChain
 from ledger.ready_transactions import APPROVE_GAS, DEPOSIT_GAS, ready_deposit
 from ledger.token_account import TokenAccount
 from ledger.voucher import Domain
@@ -52,17 +52,12 @@ class WalletDesk(StakeDesk):
         self._tokens = tokens
         self.keeper = keeper
         self._domain = Domain(world.chain.chain_id, world.chain.escrow)
-        self._kept = f"wallet/kept/{self._domain.chain_id}-{self._domain.escrow.hex()}/"
+        self._kept = trading.buying.kept
         chain, self._permits = with_permits(world.chain, tokens, world.wallet)
         payer = trading.buying.payer
         assert isinstance(payer, HotPayer)
         self._payer = payer
         payer.top_up_through(chain)
-
-    async def load(self) -> None:
-        """Remember which lanes were filled by hand: those are not emptied when no job uses them."""
-        found = await self._world.journal.get_all(self._kept)
-        self._lanes.kept = {bytes.fromhex(key.removeprefix(self._kept)) for key, value in found.items() if value}
 
     async def plan_deposit(self, provider: str, amount: str, *, sender: str = "") -> DepositPlan:
         payee, key = self._find(provider)
@@ -100,7 +95,7 @@ class WalletDesk(StakeDesk):
     async def deposit(self, provider: str, amount: str) -> DepositDone:
         payee, _ = self._find(provider)
         units = _amount(amount)
-        await self._keep(payee, kept=True)
+        await self._kept.keep(payee)
         mined = await self._payer.top_up(payee, units)
         lane = next(one for one in self._payer.summary() if one.lane == self._payer.lane(payee))
         return {
@@ -113,7 +108,7 @@ class WalletDesk(StakeDesk):
     async def withdraw(self, provider: str, *, alone: bool = False) -> Withdrawal:
         payee, key = self._find(provider)
         lane = self._payer.lane(payee)
-        await self._keep(payee, kept=False)
+        await self._kept.let_go(payee)
         before = await self._world.chain.lane(lane)
         if (finished := await self._payer.finish_exit_when_due(payee)) is not None:
             return _withdrawal(payee, finished.hash, before, await self._world.chain.lane(lane), together=False)
@@ -186,15 +181,6 @@ class WalletDesk(StakeDesk):
         sold = selling.desk.machines.get(machine) if selling else None
         return sold.description.gpu if sold else ""
 
-    async def _keep(self, payee: bytes, *, kept: bool) -> None:
-        name = self._kept + payee.hex()
-        if kept == (payee in self._lanes.kept):
-            return
-        kind = "Kept" if kept else "LetGo"
-        entry = NewEntry(stream="wallet/kept", kind=kind, at_ms=self._world.clock.now_ms(), body=payee)
-        await self._world.journal.append([entry], {name: b"1" if kept else b""})
-        (self._lanes.kept.add if kept else self._lanes.kept.discard)(payee)
-
     async def _newest_transaction(self, payee: bytes) -> bytes:
         lanes = LaneJournal(self._world.journal, "paying", self._domain, self._world.clock.now_ms)
         lines = lane_lines("paying", await self._world.journal.read(lanes._stream(self._payer.lane(payee))))
@@ -238,7 +224,7 @@ class WalletDesk(StakeDesk):
 
 
 async def open_wallet_desk(world: World, trading: TradingNode, plan: PayoutPlan | None) -> WalletDesk:
-    """A desk that knows which lanes were filled by hand, and the state of the payouts.
+    """A desk that knows the state of the payouts.
 
     Args:
         plan: where earnings go; None leaves them where they are.
@@ -258,9 +244,7 @@ async def open_wallet_desk(world: World, trading: TradingNode, plan: PayoutPlan 
     domain, now_ms = Domain(world.chain.chain_id, world.chain.escrow), world.clock.now_ms
     payouts = Payouts(tokens, world.journal, plan, domain, now_ms)
     await payouts.load()
-    desk = WalletDesk(world, trading, tokens, PayoutKeeper(payouts, world.journal, domain, now_ms))
-    await desk.load()
-    return desk
+    return WalletDesk(world, trading, tokens, PayoutKeeper(payouts, world.journal, domain, now_ms))
 
 
 def _amount(text: str) -> int:
