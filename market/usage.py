@@ -40,6 +40,7 @@ class ReportRefusal(StrEnum):
     UNSIGNED_RECEIPT = "unsigned_receipt"
     WRONG_ACCOUNT = "wrong_account"
     OVER_BALANCE = "over_balance"
+    UNKNOWN_LEASE = "unknown_lease"
 
     @property
     def passes(self) -> bool:
@@ -55,6 +56,8 @@ _PASSING = frozenset(
         ReportRefusal.TOO_SOON,
         ReportRefusal.OVER_METERED,
         ReportRefusal.OVER_BALANCE,
+        # A first report may be quicker than the answer that grants the lease.
+        ReportRefusal.UNKNOWN_LEASE,
     }
 )
 

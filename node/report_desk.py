@@ -47,7 +47,7 @@ class ReportDesk:
         self._locks: dict[bytes, trio.StrictFIFOLock] = {}
 
     def register(self) -> None:
-        """Answer reports. Call once the leases are known: a lease that is not found is said to be over, for good."""
+        """Answer reports. Call once the leases are known, so that none is said to be unknown."""
         self._network.serve(wire.PROTOCOL_REPORT, self._answer, max_request=8192)
 
     def forget(self, lease_id: bytes) -> None:
@@ -67,7 +67,7 @@ class ReportDesk:
         if report.signer != peer:
             raise PeerFault("a report signed by another node", code="wrong_author")
         if board is None or board.provider != peer:
-            return self._answer_of(self._sign(report, Refused(ReportRefusal.LEASE_OVER)))
+            return self._answer_of(self._sign(report, Refused(ReportRefusal.UNKNOWN_LEASE)))
         # One report of a lease at a time: two answers in flight could sign the same step twice.
         async with self._locks.setdefault(board.lease_id, trio.StrictFIFOLock()):
             answered = await self._judge(board, report)

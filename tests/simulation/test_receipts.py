@@ -15,16 +15,16 @@ from market.errors import InvalidRequest
 from market.lease import LeaseState
 from market.records import UsageReport
 from market.signing import verify
-from market.usage import write_report
+from market.usage import ReportRefusal, write_report
 from node import lease_board, receipt_audit, report_sender, wire
 from node.equivocation_file import find_contradiction
-from node.job_journal import history
+from node.job_journal import history, state_of
 from node.lease_board import LeaseBoard
 from node.receipt_archive import ReceiptArchive
 from node.receipt_audit import ChainView, audit, check_against_chain, read_deal, transactions_of
-from node.receipt_lines import LeaseReceipts, Period, from_json, lines_of, totals_of
-from tests.simulation.marketplace import JobScript, Marketplace, Participant
-from tests.simulation.test_cheats import LONG, _stay, _until, check_books, play, until_running
+from node.receipt_lines import LeaseReceipts, Period, from_json, lines_of, refusals_of, totals_of
+from tests.simulation.marketplace import JobScript, Marketplace, Participant, request, simulate
+from tests.simulation.test_cheats import FUNDS, LONG, MAX_MS, PRICE, _stay, _until, check_books, play, until_running
 
 
 async def no_card(_board: LeaseBoard) -> str:
@@ -184,3 +184,43 @@ def test_a_lease_that_keeps_few_of_its_receipts_is_in_order_and_paid_in_full(
     seen = play(act, job=JobScript(duration_ms=120_000))
     check_books(seen)
     assert seen.state == "succeeded"
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.3])
+def test_jobs_that_share_a_lane_are_paid_side_by_side(loss: float):
+    """Vouchers of one overtake those of the other: no honest receipt is refused for where it saw the lane."""
+
+    async def scenario(market: Marketplace) -> tuple[list[str], set[str]]:
+        buyer, seller = market.add("buyer", tokens=FUNDS), market.add("seller")
+        seller.sells(PRICE, slots=3)
+        seller.job = JobScript(duration_ms=47_000)
+        async with trio.open_nursery() as nursery, market.introducing():
+            for participant in (buyer, seller):
+                nursery.start_soon(_stay, participant)
+            await _until(lambda: buyer.node is not None and len(buyer.node.intake.book) == 1, 60)
+            jobs = []
+            for _ in range(3):
+                jobs.append(await buyer.node.buying.desk.submit(request(max_duration_ms=MAX_MS)))
+                await trio.sleep(1.7)
+            market.network.loss = loss
+            await trio.sleep(120)
+            market.network.loss = 0.0
+            await trio.sleep(200)
+            ended = [state_of(await history(buyer.journal, job)) for job in jobs]
+            reasons, owed = set(), 0
+            for job in jobs:
+                pieces = [piece async for piece in archive_of(buyer).evidence(job)]
+                answers = [one for piece in pieces[1:] for one in piece["answers"]]
+                kept = from_json({**pieces[0]["lease"], "answers": answers})
+                assert [one for one in audit(kept) if one.holds is False] == []
+                reasons |= {refusal["reason"] for refusal in refusals_of(kept)}
+                owed += totals_of(lines_of(kept, Period()))["amount_units"]
+            assert owed == await market.chain.view(seller.wallet.address).token_balance(seller.wallet.address)
+            nursery.cancel_scope.cancel()
+        return ended, reasons
+
+    ended, reasons = simulate(1, scenario)
+    assert reasons
+    assert all(ReportRefusal(reason).passes for reason in reasons), "an honest receipt was refused for good"
+    # With a third of all messages lost a payment may come too late for the grace: that ends a job too.
+    assert loss or ended == ["succeeded"] * 3

@@ -165,7 +165,7 @@ async def test_a_zero_amount_is_answered_without_a_voucher(autojump_clock: MockC
         ({"amount": 1}, "wrong_amount"),
         ({"gpu_ms": 10**9}, "over_cap"),
         ({"gpu_ms": 100_000}, "over_metered"),
-        ({"lease_id": b"x" * 16}, "lease_over"),
+        ({"lease_id": b"x" * 16}, "unknown_lease"),
         ({"price": PRICE + 1}, "wrong_price"),
         ({"price": 0}, "wrong_price"),
         ({"lane_before": 1}, "wrong_lane_sum"),
@@ -202,7 +202,7 @@ async def test_a_report_signed_by_another_node_is_a_fault(autojump_clock: MockCl
 async def test_a_stranger_with_a_signature_of_its_own_is_told_nothing(autojump_clock: MockClock):
     desk = await open_desk()
     report = MALLORY.sign(replace(desk.report(0).record, provider=MALLORY.key))
-    assert await desk.refused(report, peer=MALLORY.key) == "lease_over"
+    assert await desk.refused(report, peer=MALLORY.key) == "unknown_lease"
     assert desk.board.state.stage is Stage.FUNDED
 
 
@@ -371,7 +371,7 @@ async def test_the_receipt_of_another_job_pays_for_nothing_here(autojump_clock: 
     """Also with our lease's name put on it: the account signed it for the other."""
     desk = await open_desk()
     other = desk.report(1_000, lease_id=b"o" * 16)
-    assert await desk.refused(other) == "lease_over"
+    assert await desk.refused(other) == "unknown_lease"
     relabelled = SELLER.sign(replace(other.record, lease_id=desk.board.lease_id))
     assert await desk.refused(relabelled) == "wrong_account"
     assert desk.payer.summary()[0].signed == 0
