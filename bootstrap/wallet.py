@@ -22,6 +22,8 @@ SCRYPT_N = 2**18
 _MAX_KEYSTORE_BYTES = 16 * 1024
 _MAX_MEMORY = 2**30
 _MAX_ROUNDS = 10_000_000
+_CRYPTO = ("cipher", "cipherparams", "ciphertext", "kdf", "kdfparams", "mac")
+_KDF = ("n", "r", "p", "c", "prf", "dklen", "salt")
 
 
 def create_wallet(path: Path, password: str, *, private_key: bytes | None = None, scrypt_n: int = SCRYPT_N) -> bytes:
@@ -66,7 +68,7 @@ def load_wallet(path: Path, password: str) -> bytes:
             fix="try again; a lost password cannot be recovered, only the wallet remade from its private key",
             where=str(path),
         ) from None
-    except (KeyError, TypeError, NotImplementedError):
+    except (KeyError, TypeError, NotImplementedError, OverflowError, RecursionError):
         raise _not_a_wallet(path) from None
 
 
@@ -82,18 +84,24 @@ def wallet_account(path: Path) -> bytes:
 def _read(path: Path) -> dict[str, Any]:
     try:
         keystore = json.loads(read_secret(path, limit=_MAX_KEYSTORE_BYTES))
-        derivation = keystore["crypto"]
+        # Only these names, as they are written: the library takes "N" for "n", at a cost that was not judged.
+        derivation = _only(_CRYPTO, keystore["crypto"])
+        derivation["kdfparams"] = _only(_KDF, derivation["kdfparams"])
         affordable = _is_affordable(derivation["kdfparams"])
         shaped = keystore["version"] == 3 and {"cipher", "ciphertext", "kdf", "mac"} <= derivation.keys()
     except FileNotFoundError:
         raise InvalidRequest(
             "there is no wallet here", code="no_wallet", fix="create one first", where=str(path)
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise _not_a_wallet(path) from None
     if not shaped or not affordable:
         raise _not_a_wallet(path)
-    return dict(keystore)
+    return {"version": 3, "address": keystore.get("address"), "crypto": derivation}
+
+
+def _only(names: tuple[str, ...], found: dict[str, Any]) -> dict[str, Any]:
+    return {name: found[name] for name in names if name in found}
 
 
 def _is_affordable(parameters: dict[str, Any]) -> bool:

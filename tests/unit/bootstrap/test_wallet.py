@@ -73,6 +73,28 @@ def test_an_imported_key_must_be_one(tmp_path: Path, key: bytes) -> None:
     assert not (tmp_path / "wallet").exists()
 
 
+@pytest.mark.parametrize("name", ["N", "R", "P"])
+def test_a_cost_under_another_spelling_is_not_paid(wallet: Path, name: str) -> None:
+    keystore = json.loads(wallet.read_text())
+    keystore["crypto"]["kdfparams"][name] = 2**40
+    wallet.write_text(json.dumps(keystore))
+    assert load_wallet(wallet, "correct horse") == KEY
+    del keystore["crypto"]["kdfparams"][name.lower()]
+    wallet.write_text(json.dumps(keystore))
+    with pytest.raises(InvalidRequest) as refusal:
+        load_wallet(wallet, "correct horse")
+    assert refusal.value.code == "bad_wallet"
+
+
+def test_a_cost_without_end_is_refused(wallet: Path) -> None:
+    keystore = json.loads(wallet.read_text())
+    keystore["crypto"]["kdfparams"]["n"] = float("inf")
+    wallet.write_text(json.dumps(keystore))
+    with pytest.raises(InvalidRequest) as refusal:
+        load_wallet(wallet, "correct horse")
+    assert refusal.value.code == "bad_wallet"
+
+
 @pytest.mark.parametrize(
     "spoilt",
     [
