@@ -10,7 +10,7 @@ when no lease uses the lane any more or before a planned downtime.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import trio
 from msgspec import Struct
@@ -23,8 +23,8 @@ from market.errors import InvalidRequest, Unavailable
 from market.lease import ContainerExited, is_legal
 from market.records import ExitReason
 from node.gas_worth import GasWorth
+from node.lease_board import LeaseBoard
 from node.ports import Clock
-from node.provider import ProviderDesk
 
 log = logging.getLogger(__name__)
 
@@ -48,13 +48,14 @@ class Collector:
     """Looks after every lane with an open lease or an unredeemed voucher. Run :meth:`work_forever`.
 
     Args:
+        boards: the leases this node sells, by id, as they come and go.
         watcher: tells the escrow's events; somebody else runs it.
         gas: what a redemption costs.
     """
 
     def __init__(
         self,
-        desk: ProviderDesk,
+        boards: Mapping[bytes, LeaseBoard],
         payee: Payee,
         clock: Clock,
         *,
@@ -62,7 +63,7 @@ class Collector:
         policy: RedeemPolicy,
         gas: GasWorth,
     ) -> None:
-        self._desk = desk
+        self._boards = boards
         self._payee = payee
         self._clock = clock
         self._watcher = watcher
@@ -113,7 +114,7 @@ class Collector:
         if not found.exit_at:
             return
         ended = False
-        for board in [one for one in self._desk.boards.values() if one.lane == lane]:
+        for board in [one for one in self._boards.values() if one.lane == lane]:
             fact = ContainerExited(at=self._clock.now_ms(), reason=ExitReason.UNPAID, exit_code=-1)
             if is_legal(board.state, fact) and board.state.exit_reason is None:
                 ended = await board.record(fact) or ended

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 from ledger.chain_watcher import ChainWatcher
@@ -9,6 +11,7 @@ from ledger.payee import Payee
 from node.collector import Collector, RedeemPolicy
 from node.gas_worth import GasWorth
 from node.hand_over import HandOver
+from node.lease_board import LeaseBoard
 from node.lease_files import LeaseFiles
 from node.machine import Machine
 from node.offer_intake import OfferIntake
@@ -49,7 +52,7 @@ async def open_selling(
     poster = OfferPoster(machines, world.network, intake, world.clock, signer=world.signer)
     files = LeaseFiles(world.folder / "leases")
     desk = _open_desk(world, machines, poster)
-    collector = _collector(world, settings, desk, payee, watcher)
+    collector = _collector(world, settings, desk.boards, payee, watcher)
     duties = ProviderDuties(
         desk,
         reports=_open_reports(world, engine, payee),
@@ -77,6 +80,12 @@ async def open_selling(
     )
 
 
+async def open_leftovers(world: World, settings: TradingSettings, watcher: ChainWatcher) -> Collector | None:
+    """For a node that sells nothing now: redeems what an earlier run of it was paid. None when nothing is owed."""
+    payee = await _open_payee(world, settings)
+    return _collector(world, settings, {}, payee, watcher) if payee.vouchers() else None
+
+
 async def _open_payee(world: World, settings: TradingSettings) -> Payee:
     payee = Payee(
         world.chain,
@@ -91,10 +100,14 @@ async def _open_payee(world: World, settings: TradingSettings) -> Payee:
 
 
 def _collector(
-    world: World, settings: TradingSettings, desk: ProviderDesk, payee: Payee, watcher: ChainWatcher
+    world: World,
+    settings: TradingSettings,
+    boards: Mapping[bytes, LeaseBoard],
+    payee: Payee,
+    watcher: ChainWatcher,
 ) -> Collector:
     return Collector(
-        desk,
+        boards,
         payee,
         world.clock,
         watcher=watcher,

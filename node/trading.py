@@ -14,12 +14,13 @@ from ledger.voucher import Domain
 from ledger.watch_book import WatchBook
 from node.buying import Buying, open_buying
 from node.cached_images import CachedImages
+from node.collector import Collector
 from node.gas_worth import GasWorth
 from node.machine import Machine
 from node.offer_intake import OfferIntake
 from node.offer_poster import OfferPoster
 from node.round_trips import RoundTrips
-from node.selling import Selling, open_selling
+from node.selling import Selling, open_leftovers, open_selling
 from node.surge import Surge
 from node.trading_world import TradingSettings, World
 from node.watchtower import Watchtower
@@ -49,7 +50,7 @@ async def trading_node(
     intake = OfferIntake(world.network, world.clock)
     intake.register()
     buying = await open_buying(world, settings, intake)
-    watcher, selling = _watcher(world, settings), None
+    watcher, selling, leftovers = _watcher(world, settings), None, None
     if machines and engine:
         selling = await open_selling(world, settings, intake, machines, engine, watcher=watcher)
     tower = await _open_tower(world, settings, watcher) if settings.watch.serve else None
@@ -66,12 +67,10 @@ async def trading_node(
         if selling is not None and engine is not None:
             await _start_selling(selling, engine, stack, nursery)
         else:
-            # With nothing to sell it only takes back what an earlier run of this node had for sale.
+            # With nothing to sell it only takes back what an earlier run of this node had for sale, and is owed.
             nursery.start_soon(OfferPoster([], world.network, intake, world.clock, signer=world.signer).post_forever)
-        if tower is not None:
-            nursery.start_soon(tower.watch_forever)
-        if tower is not None or selling is not None:
-            nursery.start_soon(watcher.run)
+            leftovers = await open_leftovers(world, settings, watcher)
+        _start_watching(nursery, watcher, selling.collector if selling else leftovers, tower)
         yield TradingNode(intake=intake, buying=buying, selling=selling, tower=tower)
         if selling is not None:
             await selling.poster.withdraw()
@@ -86,10 +85,17 @@ async def _start_selling(
     await contained(images.refresh)  # before the first offer, or it would be posted twice
     nursery.start_soon(images.watch_forever)
     await stack.enter_async_context(selling.desk.working(selling.duties.perform))
-    nursery.start_soon(selling.collector.work_forever)
     nursery.start_soon(selling.hand_over.hand_over_forever)
     nursery.start_soon(selling.poster.post_forever)
     nursery.start_soon(Surge(machines, changed).run_forever)
+
+
+def _start_watching(nursery: trio.Nursery, watcher: ChainWatcher, *listeners: Collector | Watchtower | None) -> None:
+    awake = [one for one in listeners if one is not None]
+    for one in awake:
+        nursery.start_soon(one.work_forever)
+    if awake:  # otherwise nobody asks for what the escrow has to say
+        nursery.start_soon(watcher.run)
 
 
 def _watcher(world: World, settings: TradingSettings) -> ChainWatcher:

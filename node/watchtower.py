@@ -106,7 +106,7 @@ class Watchtower:
             trouble=self._trouble,
         )
 
-    async def watch_forever(self) -> None:
+    async def work_forever(self) -> None:
         """Look at all lanes now: an exit may have begun while we were away. Then on events, and now and then."""
         async with self._watcher.listen() as events, trio.open_nursery() as nursery:
             nursery.start_soon(self._hear, events)

@@ -97,4 +97,4 @@ class WatchWorld(LaneWorld):
         """Run the tower and its watcher until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.watcher.run)
-            nursery.start_soon(self.tower.watch_forever)
+            nursery.start_soon(self.tower.work_forever)

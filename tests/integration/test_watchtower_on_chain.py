@@ -85,7 +85,7 @@ async def test_a_tower_saves_the_money_of_a_provider_that_is_gone(world: ChainWo
     del payee
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watcher.run)
-        nursery.start_soon(tower.watch_forever)
+        nursery.start_soon(tower.work_forever)
         await payer.begin_exit(PAYEE.address, force=True)
         await until_paid(chain, 300)
         nursery.cancel_scope.cancel()
@@ -104,9 +104,8 @@ async def test_a_provider_that_is_there_redeems_by_itself_as_soon_as_it_hears_of
     payer, payee, chain = await earn(world)
     journal = MemoryJournal()
     watcher = watcher_of(payee._chain, journal)
-    desk: object = type("NoLeases", (), {"boards": {}})()
     collector = Collector(
-        desk,  # type: ignore[arg-type]
+        {},
         payee,
         SystemClock(),
         watcher=watcher,

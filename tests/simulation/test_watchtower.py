@@ -142,3 +142,25 @@ def test_a_chain_that_is_away_does_not_keep_a_node_from_going_down() -> None:
         return took
 
     assert simulate(4, scenario) <= 15  # type: ignore[operator]
+
+
+def test_a_node_that_sells_nothing_any_more_still_takes_what_it_earned() -> None:
+    async def scenario(market: Marketplace) -> tuple[int, int]:
+        buyer, seller, _ = _people(market, watched=False)
+        async with trio.open_nursery() as nursery, market.introducing():
+            for participant in (buyer, seller):
+                nursery.start_soon(_stay, participant)
+            await _sell_for(buyer, seller, 60)
+            (summary,) = seller.node.selling.payee.summary()
+            seller.crash()
+            seller.machine_classes.clear()
+            await buyer.node.buying.payer.begin_exit(seller.wallet.address, force=True)
+            nursery.start_soon(_stay, seller)
+            await trio.sleep(EXIT_S / 2)
+            assert seller.node.selling is None
+            earned = await market.chain.view(buyer.wallet.address).token_balance(seller.wallet.address)
+            nursery.cancel_scope.cancel()
+        return earned, summary.signed
+
+    earned, signed = simulate(5, scenario)  # type: ignore[misc]
+    assert earned == signed > 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -95,9 +94,8 @@ class Fixture(LaneWorld):
             now_ms=self.clock.now_ms,
             random=Random(5),
         )
-        desk: Any = SimpleNamespace(boards={})
         self.collector = Collector(
-            desk,
+            {},
             self.payee,
             self.clock,
             watcher=self.watcher,
