@@ -38,7 +38,7 @@ def service_of(market: Marketplace, participant: Participant) -> NodeService:
         name=participant.name,
         api_socket=market.folder / "api",
         provide=node.selling is not None,
-        chain=ChainConfig(rpc="memory", chain_id=domain.chain_id, escrow=domain.escrow, token=bytes(20)),
+        chain=ChainConfig(rpc=("memory",), chain_id=domain.chain_id, escrow=domain.escrow, token=bytes(20)),
     )
     network: Any = market.network._nodes[participant.signer.key]
     world = World(
@@ -377,6 +377,9 @@ async def test_a_node_without_a_chain_can_be_looked_at(tmp_path: Path):
         with pytest.raises(InvalidRequest) as refused:
             await question
         assert refused.value.code == "no_chain"
+    with pytest.raises(InvalidRequest) as refused:
+        _ = service.wallet_desk
+    assert refused.value.code == "no_chain"
     assert {check["name"] for check in await service.doctor()} == {"peers", "market", "disk"}
     await service.shutdown()
     assert stop.is_set()
