@@ -2,13 +2,13 @@
 
 A lane's voucher is cumulative over all its leases::
 
-    signed = base + what each open lease has been vouched for        (the payee's may run ahead, see below)
+    signed = base + what each open lease has been vouched for        (it may run ahead, see below)
     free   = balance - signed - what open leases may still draw of their cover
 
 ``base`` is what leases that are over have cost. *Cap* is the most a lease may ever cost, *cover* is the part of it
 that is set aside from the deposit. A deposit is never promised twice because cover is only ever taken from ``free``.
 Vouchers of two leases may overtake each other on the way, so the payee may hold a ``signed`` above what it has
-counted so far, never below.
+counted so far, never below. So may a payer whose books were restored from an old copy while leases were open.
 
 This file must never do I/O: ``lane_journal.py`` makes the facts durable.
 """
@@ -131,14 +131,15 @@ def apply(books: LaneBooks, fact: Fact) -> LaneBooks:
     return after
 
 
-def chain_seen(found: LaneOnChain, at_ms: int) -> ChainSeen:
-    """What the chain says of a lane, as a fact."""
+def chain_seen(found: LaneOnChain, at_ms: int, *, paying: bool = False) -> ChainSeen:
+    """What the chain says of a lane, as a fact; ``paying`` for the payer's books."""
     return ChainSeen(
         balance=min(found.balance, MAX_BOOKED),
         claimed=min(found.claimed, MAX_BOOKED),
         exit_at=found.exit_at,
         epoch=found.epoch,
         at_ms=at_ms,
+        paying=paying,
     )
 
 
@@ -172,11 +173,12 @@ def _lane_opened(books: LaneBooks, fact: LaneOpened) -> LaneBooks:
 
 def _chain_seen(books: LaneBooks, fact: ChainSeen) -> LaneBooks:
     # Claimed beyond signed: our books are older than the chain (a restored copy). What was lost cannot be unsigned,
-    # so counting goes on from there; a lower voucher would be worth nothing.
+    # so counting goes on from there; a lower voucher would be worth nothing. A payer cannot know which of its open
+    # leases was paid with it: it signs no more until what they count has caught up, or it would pay them again.
     lost = max(fact.claimed - books.signed, 0)
     return replace(
         books,
-        base=books.base + lost,
+        base=books.base + (0 if fact.paying and books.leases else lost),
         signed=books.signed + lost,
         signature=b"" if lost else books.signature,
         balance=fact.balance,
@@ -190,6 +192,9 @@ def _chain_seen(books: LaneBooks, fact: ChainSeen) -> LaneBooks:
 def _lease_opened(books: LaneBooks, fact: LeaseOpened) -> LaneBooks:
     if books.lease(fact.lease_id) or len(books.leases) >= MAX_OPEN_LEASES:
         raise BrokenInvariant("a lease opened twice, or too many on one lane")
+    if fact.paying and not books.leases:
+        # Of what was lost nothing can have been for this one: it is paid on top.
+        books = replace(books, base=books.signed)
     return replace(books, leases=(*books.leases, LeaseAccount(lease_id=fact.lease_id, cap=fact.cap)))
 
 

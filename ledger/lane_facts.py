@@ -24,13 +24,17 @@ class LaneOpened(Struct, frozen=True, kw_only=True):
 
 
 class ChainSeen(Struct, frozen=True, kw_only=True):
-    """The lane was read from the chain. A ``claimed`` above ``signed`` shows vouchers these books have lost."""
+    """The lane was read from the chain. A ``claimed`` above ``signed`` shows vouchers these books have lost.
+
+    ``paying``: read by the payer, whose lost vouchers may have paid for any lease that is open.
+    """
 
     balance: Amount
     claimed: Amount
     exit_at: int
     epoch: int
     at_ms: int
+    paying: bool = False
 
 
 class LeaseOpened(Struct, frozen=True, kw_only=True):
@@ -38,6 +42,7 @@ class LeaseOpened(Struct, frozen=True, kw_only=True):
 
     lease_id: bytes
     cap: Amount
+    paying: bool = False
 
 
 class LeaseCovered(Struct, frozen=True, kw_only=True):

@@ -68,7 +68,7 @@ def cumulative_for(books: LaneBooks, account: LeaseAccount, amount: int) -> int:
     """
     if amount > account.cap:
         raise PeerFault(f"asks {amount} of a lease that costs at most {account.cap}", code="over_cap")
-    cumulative = books.signed + amount - account.amount
+    cumulative = max(books.signed, books.counted + amount - account.amount)
     if amount > account.cover or cumulative > books.balance:
         raise PeerFault(f"asks {amount}, of which {account.cover} is covered", code="over_balance")
     return cumulative

@@ -100,7 +100,7 @@ class Payer:
                 raise InvalidRequest(f"a lease cannot cost {cap} units", code="bad_cap")
             if len(self._lanes.books(lane).leases) >= MAX_OPEN_LEASES:
                 raise InvalidRequest("too many open leases with this provider", code="too_many_leases")
-            await self._lanes.record(lane, LeaseOpened(lease_id=lease_id, cap=cap))
+            await self._lanes.record(lane, LeaseOpened(lease_id=lease_id, cap=cap, paying=True))
 
     def cover_of(self, lease_id: bytes) -> int:
         """What is set aside for an open lease; 0 for others."""

@@ -41,7 +41,7 @@ class PayerChain:
         async with self._lanes.locks(lane).books:
             books = self._lanes.books(lane)
             found = await self.doubt.settled(lane, found, signed=books.signed, look=look)
-            seen = chain_seen(found, self._now_ms())
+            seen = chain_seen(found, self._now_ms(), paying=True)
             return books if same_view(books, seen) else await self._lanes.record(lane, seen)
 
     async def settle_deposit(self, lane: LaneKey) -> None:

@@ -345,7 +345,8 @@ async def test_books_that_are_older_than_the_chain_catch_up(autojump_clock: Mock
 
     await world.payer.ensure_funded(A)
     assert world.payer.summary()[0].signed == 60
-    assert (await world.payer.acknowledge(A, 10)).cumulative == 70
+    assert (await world.payer.acknowledge(A, 10)).cumulative == 60
+    assert (await world.payer.acknowledge(A, 70)).cumulative == 70
 
 
 async def test_the_books_follow_from_the_facts(autojump_clock: MockClock, world: LaneWorld) -> None:
