@@ -88,6 +88,9 @@ async def test_a_tower_saves_the_money_of_a_provider_that_is_gone(world: ChainWo
         nursery.start_soon(tower.work_forever)
         await payer.begin_exit(PAYEE.address, force=True)
         await until_paid(chain, 300)
+        with trio.fail_after(PATIENCE_S):
+            while not tower.view().saved:
+                await trio.sleep(0.1)
         nursery.cancel_scope.cancel()
     await world.leap(EXIT_DELAY_S + 1)
     with trio.fail_after(PATIENCE_S):
