@@ -20,7 +20,7 @@ from market.codec import unpack_record
 from tests.integration.payout_sender import OWNER, SECRET
 
 ROOT = Path(__file__).resolve().parents[2]
-KILLS = 12
+KILLS, MOST_KILLS = 8, 40
 SEED = 777
 SAVINGS = 10**9
 """What the account holds beside its earnings: a payout sent twice would be taken from here."""
@@ -67,25 +67,28 @@ class Bench:
 
     async def books(self) -> PayoutBooks:
         async with open_journal(self._path, ballast_bytes=0) as journal:
-            (raw,) = (await journal.get_all("payouts/")).values()
-            return unpack_record(raw, PayoutBooks)
+            found = list((await journal.get_all("payouts/")).values())
+        return unpack_record(found[0], PayoutBooks) if found else PayoutBooks(began_ms=0)
 
 
 @pytest.mark.processes
 @pytest.mark.chain
+@pytest.mark.timeout(400)
 async def test_every_unit_earned_reaches_the_owner_once(tmp_path: Path) -> None:
     random = Random(SEED)
     left_open = 0
     async with start_local_chain(kind="embedded", block_time_s=0.2) as local:
         bench = Bench(local, await deploy(local.url, DEV_KEY, exit_delay_s=60), tmp_path / "journal.db")
         await bench.earn(SAVINGS, gas_wei=10**18)
-        for _ in range(KILLS):
+        for kill in range(1, MOST_KILLS + 1):
             more = random.randrange(1, 10**6)
             await bench.earn(more)
             bench.earned += more
             await bench.run(random.uniform(0.0, 0.12))
             assert await bench.owned() <= bench.earned
             left_open += (await bench.books()).open is not None
+            if kill >= KILLS and left_open:
+                break
         assert b"done" in await bench.run(None)
         books = await bench.books()
         assert await bench.owned() == bench.earned == books.paid_out
