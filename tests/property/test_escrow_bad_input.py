@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from coincurve import PublicKey
 from eth_abi.abi import encode
 from eth_hash.auto import keccak
 from hypothesis import given, settings
@@ -131,6 +132,28 @@ def test_a_voucher_over_the_highest_amount_is_good_to_the_unit() -> None:
     with pytest.raises(RevertError, match="Panic"):
         made.deposit(LANE, 1)
     assert made.redeem_many(PAYEE.address, [row(made.domain, MOST)]) == 0
+
+
+@pytest.mark.parametrize("parity", [0, 1])
+def test_a_high_s_is_worth_nothing_even_in_the_lane_of_whom_it_recovers_to(escrow: EscrowOnRevm, parity: int) -> None:
+    # Nobody has that key, but a lane of it can be filled: only there does it show whether the form is looked at.
+    digest = voucher_digest(escrow.domain, LANE, 900)
+    s, low = (ORDER // 2 + 1).to_bytes(32, "big"), (ORDER // 2).to_bytes(32, "big")
+    r = next(r for r in (n.to_bytes(32, "big") for n in range(1, 99)) if recovered(digest, r + s + bytes([parity])))
+    for half, worth in ((s, 0), (low, 900)):
+        lane = structs.replace(LANE, signer=recovered(digest, r + half + bytes([parity])))
+        escrow.deposit(lane, HELD)
+        vs = (int.from_bytes(half, "big") | parity << 255).to_bytes(32, "big")
+        assert escrow.redeem_many(PAYEE.address, [PAYER.address + (900).to_bytes(12, "big") + r + vs]) == worth
+
+
+def recovered(digest: bytes, signature: bytes) -> bytes:
+    """Whom a signature of r, s and parity recovers to, in whatever form it is; empty when to nobody."""
+    try:
+        key = PublicKey.from_signature_and_message(signature, digest, hasher=None)
+    except ValueError:
+        return b""
+    return keccak(key.format(compressed=False)[1:])[12:]
 
 
 @pytest.mark.parametrize("length", [1, 95, 97, 191])
