@@ -43,7 +43,7 @@ def forge_checks(seed: int) -> list[Row]:
 def main() -> int:
     """Run the parts that were asked for; the process's exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="*", choices=["forge", "slither", "halmos", "mutants", []])
+    parser.add_argument("parts", nargs="*", metavar="PART")
     parser.add_argument("--seed", type=int, default=random.randrange(1, 2**32))
     parser.add_argument("--only", default="", metavar="REGEX")
     chosen = parser.parse_args()
@@ -53,9 +53,12 @@ def main() -> int:
         "halmos": halmos_proofs.check,
         "mutants": lambda: hunt.check(pattern=chosen.only),
     }
+    for name in chosen.parts:
+        if name not in parts:
+            parser.error(f"there is no part '{name}', only {', '.join(parts)}")
     rows: list[Row] = []
     for name, check in parts.items():
-        if not chosen.part or name in chosen.part:
+        if not chosen.parts or name in chosen.parts:
             print(f"{name} ...", file=sys.stderr, flush=True)
             rows += check()
     report = table(rows)

@@ -56,7 +56,8 @@ def _judged(name: str, end: int) -> tuple[str, bool]:
 
 
 def _plain(name: str) -> str:
-    return name.removeprefix("check_").replace("_", " ").replace("control ", "control: never ")
+    told = "control, denying that " if name.startswith(CONTROL) else ""
+    return told + name.removeprefix(CONTROL).removeprefix("check_").replace("_", " ")
 
 
 def _run(escrow: bytes, function: str) -> dict[str, int]:
