@@ -272,7 +272,9 @@ class UsageReport(Struct, frozen=True, kw_only=True):
     sentence about an exit, for people.
 
     It is the lease's receipt too: ``price`` is the award's, ``lane_before`` what the newest voucher of the lane that
-    the provider holds is for, ``lane_after`` what the voucher for this report must be for at least.
+    the provider holds is for, ``lane_after`` what the voucher for this report must be for at least. ``fencing`` is the
+    lease's own number: a requester that awards an old bid once more, to a provider whose journal has forgotten it, gets
+    a lease of the same id, and receipts under the same numbers, which must not contradict those of before.
     ``account_signature`` is the word of the account that is paid for all of it (``statements``).
     """
 
@@ -293,6 +295,7 @@ class UsageReport(Struct, frozen=True, kw_only=True):
     price: Price = 0
     lane_before: Units = 0
     lane_after: Units = 0
+    fencing: Annotated[int, Meta(ge=0, le=2**53)] = 0
     account_signature: Annotated[bytes, Meta(max_length=64)] = b""
 
 

@@ -48,9 +48,9 @@ class Equivocation(Struct, frozen=True, kw_only=True):
     b: Statement
 
 
-def receipt_subject(provider: bytes, lease_id: bytes) -> bytes:
-    """The name of a lease in receipts."""
-    return digest(b"computefabric/receipt-lease/1\0", provider, lease_id)
+def receipt_subject(provider: bytes, lease_id: bytes, fencing: int) -> bytes:
+    """The name of a lease in receipts. The id alone is the requester's choice; the number is never given twice."""
+    return digest(b"computefabric/receipt-lease/1\0", provider, fencing.to_bytes(8, "big"), lease_id)
 
 
 def slot_subject(provider: bytes, machine: str, slot: int) -> bytes:
@@ -128,7 +128,7 @@ def find_equivocation(statements: Iterable[Statement]) -> Equivocation | None:
 def _receipt(report: UsageReport, body: bytes) -> Statement:
     return Statement(
         kind=StatementKind.RECEIPT,
-        subject=receipt_subject(report.provider, report.lease_id),
+        subject=receipt_subject(report.provider, report.lease_id, report.fencing),
         sequence=report.sequence,
         body=body,
         signature=report.account_signature,

@@ -206,11 +206,12 @@ def write_report(
     final: bool = False,
     detail: str = "",
     lane_signed: int = 0,
+    fencing: int = 0,
 ) -> UsageReport:
     """The provider's next report: the meter reading now, chained to the last one that was paid.
 
     It asks for at most a tick and the grace time at once; after a downtime the rest follows with the next reports.
-    ``lane_signed`` is what the newest voucher of the lane is for.
+    ``lane_signed`` is what the newest voucher of the lane is for, ``fencing`` the lease's number.
     """
     gpu_ms = max(chain.gpu_ms, min(metered_gpu_ms(state, now), chain.gpu_ms + _step(state)))
     amount = money.amount_due(state.price, gpu_ms)
@@ -232,6 +233,7 @@ def write_report(
         price=state.price,
         lane_before=lane_signed,
         lane_after=lane_signed + amount - money.amount_due(state.price, chain.gpu_ms),
+        fencing=fencing,
     )
 
 

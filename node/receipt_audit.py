@@ -147,6 +147,8 @@ def _links(deal: Deal, reports: Sequence[Verified[UsageReport]]) -> str:
         record = report.record
         if record.lease_id != deal.lease.record.lease_id:
             raise _wrong(f"receipt {number + 1} is of another lease")
+        if deal.lease.record.grants and record.fencing != deal.lease.record.fencing:
+            raise _wrong(f"receipt {number + 1} is of another lease under this id, of number {record.fencing}")
         thinned = _may_follow(number, record.sequence)
         if record.sequence != number + 1 and not thinned:
             raise _wrong(f"number {record.sequence} where {number + 1} belongs")

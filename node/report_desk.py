@@ -105,6 +105,8 @@ class ReportDesk:
         )
         if refused is not None or not is_receipt:
             return refused
+        if (found := report.record.fencing) != (granted := board.lease.record.fencing):
+            return Refused(ReportRefusal.WRONG_LEASE, f"the lease of number {granted}", f"of number {found}")
         try:
             check_statement(board.domain, board.lane.payee, read_receipt(report))
         except PeerFault as fault:

@@ -84,6 +84,7 @@ class ReportSender:
             final=final,
             detail=board.detail,
             lane_signed=self._payee.owed_cumulative(board.lane),
+            fencing=board.lease.record.fencing,
         )
         report = self._signer.sign(with_account_signature(written, board.domain, self._wallet.sign))
         await board.remember_report(report, now)

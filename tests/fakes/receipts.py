@@ -67,6 +67,7 @@ def a_receipt(
         now=NOW + gpu_ms,
         final=final,
         lane_signed=lane,
+        fencing=deal.lease.record.fencing,
     )
     return SELLER.sign(with_account_signature(written, deal.domain, PAYEE_KEY.sign))
 

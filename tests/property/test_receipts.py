@@ -149,6 +149,7 @@ FIELDS = {
     "price": st.integers(0, 10**15),
     "lane_before": st.integers(0, 2**63 - 1),
     "lane_after": st.integers(0, 2**63 - 1),
+    "fencing": st.integers(0, 2**53),
     "account_signature": st.binary(max_size=64),
     "measured_at": st.integers(0, 10**14),
     "detail": st.text(max_size=5),

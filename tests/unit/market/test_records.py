@@ -122,6 +122,7 @@ NUMBERS: list[tuple[type[Struct], str, int, int]] = [
     (UsageReport, "price", 0, 10**15),
     (UsageReport, "lane_before", 0, 2**63 - 1),
     (UsageReport, "lane_after", 0, 2**63 - 1),
+    (UsageReport, "fencing", 0, 2**53),
     (ReceiptRefusal, "sequence", 1, 2**53),
     (ReceiptRefusal, "refused_at", 0, YEAR_9999),
 ]

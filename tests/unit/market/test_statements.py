@@ -46,7 +46,7 @@ def test_a_receipt_is_read_as_it_was_written_with_the_signature_left_out():
     signed = SELLER.sign(replace(written, account_signature=SIGNATURE))
     assert read_receipt(signed) == replace(statement, signature=SIGNATURE)
     assert (statement.kind, statement.sequence) == (StatementKind.RECEIPT, written.sequence)
-    assert statement.subject == receipt_subject(SELLER.key, written.lease_id)
+    assert statement.subject == receipt_subject(SELLER.key, written.lease_id, written.fencing)
 
 
 def test_a_grant_is_read_as_it_was_written_one_for_each_slot():
@@ -98,15 +98,16 @@ def test_a_lease_with_another_number_of_grants_than_slots_is_refused():
 
 def test_names_of_leases_and_slots_are_all_different():
     names = {
-        receipt_subject(SELLER.key, b"l" * 16),
-        receipt_subject(BUYER.key, b"l" * 16),
-        receipt_subject(SELLER.key, b"m" * 16),
+        receipt_subject(SELLER.key, b"l" * 16, 5),
+        receipt_subject(SELLER.key, b"l" * 16, 6),
+        receipt_subject(BUYER.key, b"l" * 16, 5),
+        receipt_subject(SELLER.key, b"m" * 16, 5),
         slot_subject(SELLER.key, "m0", 0),
         slot_subject(SELLER.key, "m0", 1),
         slot_subject(SELLER.key, "m1", 0),
         slot_subject(BUYER.key, "m0", 0),
     }
-    assert len(names) == 7
+    assert len(names) == 8
 
 
 def test_two_bodies_under_one_number_are_a_proof_in_one_form():
@@ -152,13 +153,17 @@ def test_honest_statements_hold_no_contradiction():
     assert find_equivocation([*grants((0, 1)), *grants((0, 1), granted_at=NOW + 1, grants=())]) is None
 
 
-NEWER = {"price", "lane_before", "lane_after", "account_signature", "grants"}
+NEWER = {
+    UsageReport: {"price", "lane_before", "lane_after", "fencing", "account_signature"},
+    Lease: {"grants"},
+}
 
 
 @pytest.mark.parametrize("record", [a_report(gpu_ms=7), a_lease()], ids=["report", "lease"])
 def test_what_older_nodes_signed_is_still_read_and_states_nothing(record: Any):
-    plain = {name: value for name, value in codec.unpack(codec.pack_record(record)).items() if name not in NEWER}
-    body, kind = codec.pack(plain), type(record)
+    kind = type(record)
+    every = codec.unpack(codec.pack_record(record))
+    body = codec.pack({name: value for name, value in every.items() if name not in NEWER[kind]})
     domain = f"computefabric/{kind.__name__.lower()}/1\0".encode()
     signature = SELLER._private_key.sign(domain + body)
     old = verify(codec.pack({"body": body, "key": SELLER.key, "sig": signature}), kind)

@@ -10,17 +10,20 @@ import trio.testing
 from msgspec.structs import replace
 from trio.testing import MockClock
 
+from ledger.statement import with_account_signature
 from market import codec
 from market.errors import FabricError, PeerFault, Unavailable
 from market.lease import CancelRequested, ContainerExited, ContainerStarted, LaneFunded, Stage
 from market.records import ExitReason, InputFile, JobSpec, Lease, Refusal, Requirements
 from market.signing import spec_hash, verify
+from market.statements import find_equivocation, read_grants, read_receipt
+from market.usage import write_report
 from node import wire
 from node.lease_board import lease_id_of
 from node.provider import AwardRequest
 from tests.fakes.desks import Seller, a_seller, award_request
 from tests.fakes.memory_journal import MemoryJournal
-from tests.fakes.samples import BUYER, NOW, SALT, SELLER, SPEC, a_signer, an_award
+from tests.fakes.samples import BUYER, NOW, PAYEE_KEY, SALT, SELLER, SPEC, a_signer, an_award
 
 MALLORY = a_signer("mallory")
 
@@ -123,6 +126,27 @@ async def test_a_slot_that_is_not_paid_for_in_time_is_for_sale_again(autojump_cl
         after = verify((await seller.answer(third))["lease"], Lease).record
         assert after.slots == lease.slots
         assert after.fencing == seller.clock.now > lease.fencing, "grows even where the journal is lost in between"
+
+
+async def test_an_old_bid_awarded_again_makes_no_receipts_that_contradict_those_a_lost_journal_forgot():
+    stated = []
+    for run in range(2):
+        async with a_seller() as seller:  # the second time with the keys of the first, and an empty journal
+            seller.clock.now += run
+            lease = verify((await seller.answer(seller.award(bid_id=b"1" * 16)))["lease"], Lease)
+            board = seller.desk.boards[lease.record.lease_id]
+            written = write_report(
+                board.state,
+                provider=SELLER.key,
+                lease_id=board.lease_id,
+                chain=board.chain,
+                now=seller.clock.now,
+                fencing=lease.record.fencing,
+            )
+            report = SELLER.sign(with_account_signature(written, board.domain, PAYEE_KEY.sign))
+            stated += [read_receipt(report), *read_grants(lease)]
+    assert len({one.body for one in stated}) == len(stated) == 4
+    assert find_equivocation(stated) is None
 
 
 async def test_fencing_grows_over_leases_that_come_and_go():

@@ -89,6 +89,7 @@ CHEATS: dict[str, tuple[Callable[[], LeaseReceipts], str, str]] = {
         lambda: replace(KEPT, answers=(KEPT.answers[0], *KEPT.answers[2:])), "chain of receipts", "where 2 belongs"),
     "another one before": (lambda: spoiled(4, previous=b"x" * 32), "chain of receipts", "does not follow"),
     "another job's": (lambda: spoiled(4, lease_id=b"x" * 16), "chain of receipts", "another lease"),
+    "another lease's under this id": (lambda: spoiled(4, fencing=6), "chain of receipts", "under this id, of number 6"),
     "a final one in the middle": (lambda: spoiled(2, final=True), "chain of receipts", "is final, and others follow"),
     "another price": (lambda: spoiled(4, price=7), "amounts", "names the price 7"),
     "a clock that goes back": (lambda: spoiled(4, gpu_ms=1, amount=1), "amounts", "less time"),

@@ -55,6 +55,7 @@ class Desk:
             price=PRICE,
             lane_before=before,
             lane_after=before + due - self.board.state.paid,
+            fencing=self.board.lease.record.fencing,
         )
         return SELLER.sign(self.stated(replace(plain, **changes)))
 
@@ -365,6 +366,15 @@ async def test_a_deposit_that_does_not_cover_it_is_a_refusal_and_not_a_fault(
     desk = await open_desk()
     monkeypatch.setattr(desk.payer, "acknowledge", short)
     assert await desk.refused(desk.report(1_000)) == "over_balance"
+
+
+async def test_a_receipt_of_another_lease_under_the_same_id_is_refused(autojump_clock: MockClock):
+    """Else a provider could tell each of two stories under a number of its own, and they would contradict nothing."""
+    desk = await open_desk()
+    number = desk.board.lease.record.fencing
+    assert await desk.refused(desk.report(1_000, fencing=number + 1)) == "wrong_lease"
+    assert await desk.refused(desk.report(1_000, fencing=0)) == "wrong_lease"
+    assert "voucher" in await desk.send(desk.report(1_000))
 
 
 async def test_the_receipt_of_another_job_pays_for_nothing_here(autojump_clock: MockClock):
