@@ -11,7 +11,7 @@ import time
 
 import trio
 
-from ledger.evm_chain import open_evm_chain
+from ledger.evm_chain import Sending, open_evm_chain
 from ledger.evm_tokens import EvmTokens
 from ledger.payout_rules import PayoutPlan
 from ledger.payouts import Payouts
@@ -32,7 +32,14 @@ async def pay_out(path: str, url: str, chain_id: int, escrow: bytes, earned: int
     async with (
         open_journal(path, ballast_bytes=0) as journal,
         open_evm_chain(
-            rpc_url=url, chain_id=chain_id, escrow=escrow, account_key=SECRET, confirmations=0, poll_ms=20
+            rpc_url=url,
+            chain_id=chain_id,
+            escrow=escrow,
+            account_key=SECRET,
+            confirmations=0,
+            poll_ms=20,
+            # As a node does, and with its key's rules: the sender itself remembers what it sent, and sends it again.
+            sending=Sending(journal=journal, now_ms=now_ms, deposit_limit=1, payouts=frozenset({OWNER})),
         ) as chain,
     ):
         domain = Domain(chain_id, escrow)
