@@ -18,9 +18,11 @@ import trio
 
 from bootstrap.identity import key_of_peer_id, load_node_seed, load_session_key
 from bootstrap.wallet import load_wallet
-from ledger.evm_chain import open_evm_chain
+from ledger.evm_chain import Sending, open_evm_chain
+from ledger.evm_sender import SendPolicy
 from ledger.evm_tokens import EvmTokens
 from ledger.payout_rules import PayoutPlan
+from ledger.ports import Journal
 from ledger.sqlite_journal import open_journal
 from ledger.voucher import SessionKey
 from market.errors import FabricError, InvalidRequest
@@ -109,7 +111,7 @@ async def _serve(config: NodeConfig, password: str, stop: trio.Event) -> None:
             open_libp2p_network(seed=seed, listen=config.listen, introducers=config.introducers, book_path=book)
         )
         exchange = _exchange(network)
-        if config.chain is not None:
+        if config.chain is not None and journal is not None:
             world = await stack.enter_async_context(
                 _open_world(config, config.chain, password, seed=seed, network=network, journal=journal, clock=clock)
             )
@@ -168,7 +170,7 @@ async def _open_world(
     *,
     seed: bytes,
     network: Network,
-    journal: object,
+    journal: Journal,
     clock: SystemClock,
 ) -> AsyncIterator[World]:
     secret = await _open_wallet(config.home / WALLET_FILE, password)
@@ -178,13 +180,19 @@ async def _open_world(
         escrow=chain_config.escrow,
         token=chain_config.token,
         account_key=secret,
-        confirmations=chain_config.confirmations,
-        poll_ms=_poll_ms(chain_config),
+        policy=_send_policy(chain_config),
+        sending=Sending(
+            journal=journal,
+            now_ms=clock.now_ms,
+            deposit_limit=chain_config.deposit_limit,
+            payouts=frozenset({config.payout.address} - {b""}),
+        ),
     ) as chain:
         yield World(
             network=network,
-            journal=journal,  # type: ignore[arg-type]
+            journal=journal,
             chain=chain,
+            chain_health=chain.health,
             clock=clock,
             # Bid and job ids must not be guessable: they come from the operating system, not from a seed.
             rng=secrets.SystemRandom(),
@@ -260,7 +268,17 @@ def _gpus(config: NodeConfig) -> list[Gpu]:
 
 def _poll_ms(chain: ChainConfig) -> int:
     """A chain on this machine mines every second and costs nothing to ask; a public endpoint is asked politely."""
-    return 200 if "127.0.0.1" in chain.rpc or "localhost" in chain.rpc else 2_000
+    near = all("127.0.0.1" in url or "localhost" in url for url in chain.rpc)
+    return 200 if near else 2_000
+
+
+def _send_policy(chain: ChainConfig) -> SendPolicy:
+    return SendPolicy(
+        confirmations=chain.confirmations,
+        poll_ms=_poll_ms(chain),
+        fee_cap_wei=chain.fee_cap,
+        urgent_cap_wei=chain.urgent_fee_cap,
+    )
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

@@ -26,15 +26,19 @@ DEFAULT_LISTEN = "/ip4/127.0.0.1/tcp/4001"
 class ChainConfig(Struct, frozen=True, kw_only=True):
     """Where money is settled. ``confirmations`` is how deep a deposit must lie before it counts; ``start_block`` the
     first block that can hold something of ours, normally that of the escrow's deployment; ``coin_price`` is what one
-    coin of the chain is worth in token units, 0 when nobody said so."""
+    coin of the chain is worth in token units, 0 when nobody said so. ``rpc`` are its endpoints, best first.
+    ``fee_cap`` and ``urgent_fee_cap`` are wei per gas; ``deposit_limit`` token units in 24 hours, 0 for none."""
 
-    rpc: str
+    rpc: tuple[str, ...]
     chain_id: int
     escrow: bytes
     token: bytes
     confirmations: int = 1
     start_block: int = 0
     coin_price: int = 0
+    fee_cap: int = 500 * 10**9
+    urgent_fee_cap: int = 2_000 * 10**9
+    deposit_limit: int = 0
 
 
 class ProviderConfig(Struct, frozen=True, kw_only=True):

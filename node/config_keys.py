@@ -45,7 +45,13 @@ _NODE = {
     ),
 }
 _CHAIN = {
-    "rpc": Key("rpc", values.read_url, '"http://127.0.0.1:8545"', "JSON-RPC endpoint of the chain."),
+    "rpc": Key(
+        "rpc",
+        values.read_urls,
+        '["https://rpc.example.org", "http://127.0.0.1:8545"]',
+        "JSON-RPC endpoint of the chain, or up to eight, best first. With several, the next one answers for a dead, "
+        "stuck or foreign one, and what money hangs on is read from two.",
+    ),
     "chain_id": Key("chain_id", values.read_int(1, 2**53), "31337", "The number the chain must answer with."),
     "escrow": Key("escrow", values.read_address, '"0x…"', "The escrow contract that holds the money."),
     "token": Key("token", values.read_address, '"0x…"', "The token that is paid with."),
@@ -61,6 +67,25 @@ _CHAIN = {
         '"2500"',
         "What one coin of the chain is worth in tokens: vouchers are then redeemed when that is worth the gas. Default "
         "0: gas is not weighed.",
+    ),
+    "fee_cap": Key(
+        "fee_cap",
+        values.read_gwei,
+        "100",
+        "The most a unit of gas may cost, in gwei; dearer gas is waited out. Default 500.",
+    ),
+    "urgent_fee_cap": Key(
+        "urgent_fee_cap",
+        values.read_gwei,
+        "1000",
+        "The same for what loses money by waiting, such as redeeming while a payer leaves. Default 2000.",
+    ),
+    "deposit_limit": Key(
+        "deposit_limit",
+        values.read_tokens,
+        '"200"',
+        "The most that the node's key may move into lanes and stake in 24 hours. With it, the key signs for lanes and "
+        "payouts to `[payout] address` only. Default 0: no limit.",
     ),
 }
 _PROVIDER = {

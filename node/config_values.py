@@ -22,6 +22,7 @@ _MULTIADDR = re.compile(
 )
 _PERCENT = re.compile(r"(\d{1,3})(?:\.(\d))?\s?%", re.ASCII)
 _MAX_MBPS = 1_000_000
+_MAX_ENDPOINTS = 8
 _LAST_DAY = 28
 _SIMULATED = re.compile(r"simulated:([A-Za-z0-9-]{1,48}):(\d+(?:GB|GiB|MiB))")
 
@@ -125,6 +126,21 @@ def read_url(value: Any) -> str:
     if not usable:
         raise _wrong("takes the address of a JSON-RPC endpoint", "for example http://127.0.0.1:8545")
     return text
+
+
+def read_urls(value: Any) -> tuple[str, ...]:
+    """One endpoint or several; from a variable or flag, separated by commas."""
+    items = read_list(value)
+    if not 1 <= len(items) <= _MAX_ENDPOINTS or len(set(items)) != len(items):
+        raise _wrong(
+            f"takes one address or up to {_MAX_ENDPOINTS} different ones", 'for example ["https://…", "https://…"]'
+        )
+    return tuple(read_url(item) for item in items)
+
+
+def read_gwei(value: Any) -> int:
+    """A price of gas in gwei, such as ``500``, as wei."""
+    return read_int(1, 1_000_000)(value) * 10**9
 
 
 def read_address(value: Any) -> bytes:

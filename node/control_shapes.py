@@ -39,8 +39,22 @@ class JobCounts(TypedDict):
     total: int
 
 
+class EndpointLine(TypedDict):
+    """One endpoint of the chain, without the keys in its address. ``state`` is ``well``, ``behind`` the others,
+    ``resting`` after faults, or ``refused`` as it is on another chain; ``head`` is 0 when it was never heard."""
+
+    name: str
+    state: str
+    head: int
+    note: str
+
+
 class ChainView(TypedDict):
-    """The chain the node settles on; ``head`` is the newest block's number, null while it does not answer."""
+    """The chain the node settles on; ``head`` is the newest block's number, null while it does not answer.
+
+    ``disputes`` counts readings in which endpoints contradicted each other, ``dispute`` is the last one. ``unmined``
+    are transactions on their way; ``waiting`` says what they wait for, such as cheaper gas, empty when for nothing.
+    """
 
     chain_id: int
     escrow: str
@@ -48,6 +62,11 @@ class ChainView(TypedDict):
     account: str
     head: int | None
     reachable: bool
+    endpoints: list[EndpointLine]
+    disputes: int
+    dispute: str
+    unmined: int
+    waiting: str
 
 
 class LeaseLine(TypedDict):

@@ -354,6 +354,7 @@ class NodeService:
             "account": "0x" + world.chain.account.hex(),
             "head": head,
             "reachable": head is not None,
+            **views.chain_way(world.chain_health() if world.chain_health else None),
         }
 
     async def _read_job(self, job: str) -> tuple[Submitted, LeaseBoard | None]:

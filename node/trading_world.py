@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -15,6 +16,9 @@ from ledger.voucher import SessionKey
 from market.signing import Signer
 from node.gas_worth import GasPrice
 from node.ports import Clock, Network
+
+if TYPE_CHECKING:
+    from ledger.evm_chain import ChainHealth
 
 
 class WatchSettings(Struct, frozen=True, kw_only=True):
@@ -56,7 +60,7 @@ class TradingSettings(Struct, frozen=True, kw_only=True):
 
 class World(Struct, frozen=True, kw_only=True):
     """The ports and keys a trading node works with. ``gas_price`` is None where it cannot be asked,
-    ``tokens`` where plain tokens cannot be sent."""
+    ``tokens`` where plain tokens cannot be sent, ``chain_health`` where there are no endpoints to look at."""
 
     network: Network
     journal: Journal
@@ -69,3 +73,4 @@ class World(Struct, frozen=True, kw_only=True):
     folder: Path
     gas_price: GasPrice | None = None
     tokens: TokenAccount | None = None
+    chain_health: Callable[[], ChainHealth] | None = None

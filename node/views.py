@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -17,6 +17,9 @@ from node.control import JobView, OfferView, ReceiptView, money, price_view, rfc
 from node.control_shapes import GangView, LaneView
 from node.job_journal import Submitted, state_of
 from node.lease_board import LeaseBoard
+
+if TYPE_CHECKING:
+    from ledger.evm_chain import ChainHealth
 
 
 def offer_view(
@@ -151,6 +154,20 @@ def lane_view(lane: LaneSummary) -> LaneView:
         "reserved": money(lane.reserved),
         "leases": lane.open_leases,
         "exit_at": rfc3339(lane.exit_at * 1000) if lane.exit_at else None,
+    }
+
+
+def chain_way(health: ChainHealth | None) -> dict[str, Any]:
+    """How the way to the chain does: its endpoints, and what is being sent."""
+    endpoints = health.endpoints if health else ()
+    return {
+        "endpoints": [
+            {"name": one.name, "state": one.state.value, "head": one.head, "note": one.note} for one in endpoints
+        ],
+        "disputes": health.disputes if health else 0,
+        "dispute": health.last_dispute if health else "",
+        "unmined": health.sending.unmined if health else 0,
+        "waiting": health.sending.waiting if health else "",
     }
 
 

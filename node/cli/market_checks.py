@@ -74,20 +74,22 @@ def check_money(home: Path, config: NodeConfig) -> list[Check]:
     """The chain, and the gas money of the wallet on it."""
     if config.chain is None:
         return []
-    found = [check_chain(config.chain)]
+    found = [check_chain(config.chain, url) for url in config.chain.rpc]
     if found[0]["ok"] and (home / WALLET_FILE).exists():
         found.append(check_gas(home / WALLET_FILE, config))
     return found
 
 
-def check_chain(chain: ChainConfig) -> Check:
+def check_chain(chain: ChainConfig, url: str = "") -> Check:
+    """One endpoint, by default the first: there, on the right chain, with our escrow."""
+    url = url or chain.rpc[0]
     from ledger.artifact import load_artifact
 
-    place = urlsplit(chain.rpc)
+    place = urlsplit(url)
     where = f"{place.hostname}:{place.port or (443 if place.scheme == 'https' else 80)}"
     try:
-        chain_id = int(_rpc(chain.rpc, "eth_chainId", []), 16)
-        code = bytes.fromhex(str(_rpc(chain.rpc, "eth_getCode", ["0x" + chain.escrow.hex(), "latest"]))[2:])
+        chain_id = int(_rpc(url, "eth_chainId", []), 16)
+        code = bytes.fromhex(str(_rpc(url, "eth_getCode", ["0x" + chain.escrow.hex(), "latest"]))[2:])
     except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
         return failed("chain", f"no JSON-RPC answer from {where}", "start the chain, or mend rpc under [chain]")
     if chain_id != chain.chain_id:
@@ -113,7 +115,7 @@ def check_gas(wallet: Path, config: NodeConfig) -> Check:
     assert config.chain is not None
     try:
         account = "0x" + wallet_account(wallet).hex()
-        wei = int(_rpc(config.chain.rpc, "eth_getBalance", [account, "latest"]), 16)
+        wei = int(_rpc(config.chain.rpc[0], "eth_getBalance", [account, "latest"]), 16)
     except FabricError as error:
         return failed("gas", error.message, error.fix)
     except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):

@@ -15,7 +15,7 @@ _UNSET_AT_ZERO = frozenset(
     {"provider.floor", "provider.price_cap", "provider.notice", "provider.speed", "provider.net"}
 )
 
-_TOKENS = frozenset({"wallet.daily_limit", "payout.threshold", "payout.keep"})
+_TOKENS = frozenset({"wallet.daily_limit", "chain.deposit_limit", "payout.threshold", "payout.keep"})
 
 
 @click.command(cls=Command)
@@ -61,7 +61,9 @@ def _value(dotted: str, field: str, value: Any) -> Any:
     from node.quantities import format_duration, format_memory
 
     if dotted == "chain.rpc":
-        return _without_keys(value)
+        return ", ".join(_without_keys(url) for url in value)
+    if dotted in ("chain.fee_cap", "chain.urgent_fee_cap"):
+        return f"{value // 10**9}"
     if dotted in _UNSET_AT_ZERO and not value:
         return ""
     if dotted in ("provider.price", "provider.floor", "provider.price_cap"):

@@ -31,6 +31,8 @@ def status() -> None:
     if chain:
         state = f"block {safe(chain.get('head'))}" if chain.get("reachable") else "not reachable"
         print(f"chain     {safe(chain.get('chain_id'))} · {state} · account {safe(chain.get('account'))}")
+        if way := chain_way_line(chain):
+            print("rpc       " + way)
     if view.get("provider"):
         print("selling   " + provider_line(view["provider"]))
         for line in risk_lines(view["provider"]):
@@ -63,6 +65,23 @@ def watch_line(view: dict[str, Any]) -> str:
         line += f" · {safe(view['leaving'])} payers leaving"
     trouble = safe(view.get("trouble"))
     return line + (f" · {mark('warn')} {trouble}" if trouble else "")
+
+
+def chain_way_line(view: dict[str, Any]) -> str:
+    """How the way to the chain does, in one line; nothing when there is one endpoint and no trouble."""
+    endpoints, said = view.get("endpoints") or [], []
+    if len(endpoints) > 1:
+        well = sum(one.get("state") == "well" for one in endpoints)
+        said.append(f"{well} of {len(endpoints)} endpoints well")
+    for one in endpoints:
+        if one.get("state") not in ("well", None) and (len(endpoints) > 1 or one.get("state") == "refused"):
+            note = f" ({safe(one['note'])})" if one.get("note") else ""
+            said.append(f"{safe(one.get('name'))} {safe(one.get('state'))}{note}")
+    if view.get("disputes"):
+        said.append(f"they contradicted each other {safe(view['disputes'])} times")
+    if view.get("waiting"):
+        said.append(f"{safe(view.get('unmined'))} unmined: {safe(view['waiting'])}")
+    return " · ".join(said)
 
 
 def provider_line(view: dict[str, Any]) -> str:

@@ -119,7 +119,7 @@ def a_chain(answers: dict[str, Any]) -> Iterator[ChainConfig]:
     thread.start()
     try:
         yield ChainConfig(
-            rpc=f"http://127.0.0.1:{server.server_port}", chain_id=31337, escrow=ESCROW, token=b"\x0c" * 20
+            rpc=(f"http://127.0.0.1:{server.server_port}",), chain_id=31337, escrow=ESCROW, token=b"\x0c" * 20
         )
     finally:
         server.shutdown()
@@ -167,7 +167,7 @@ def test_nobody_to_meet_and_nowhere_to_be_met_is_a_warning(home: Path) -> None:
     alone = NodeConfig(home=home, name="n", api_socket=home / "s", provide=True)
     assert [check["name"] for check in market_checks.check_reach(alone)] == ["introducers", "money", "listen"]
     assert all(check["warning"] and check["fix"] for check in market_checks.check_reach(alone))
-    chain = ChainConfig(rpc="http://127.0.0.1:1", chain_id=1, escrow=ESCROW, token=ESCROW)
+    chain = ChainConfig(rpc=("http://127.0.0.1:1",), chain_id=1, escrow=ESCROW, token=ESCROW)
     met = structs.replace(alone, chain=chain, introducers=("x",), listen=("/ip4/127.0.0.1/tcp/1", "/ip4/0.0.0.0/tcp/1"))
     assert market_checks.check_reach(met) == []
     inside = structs.replace(met, listen=("/ip6/::1/tcp/1",))

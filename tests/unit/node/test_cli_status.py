@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node.cli.status import risk_lines, watch_line
+from node.cli.status import chain_way_line, risk_lines, watch_line
 from node.control import money
 
 
@@ -27,3 +27,16 @@ def test_a_tower_tells_whom_it_watches() -> None:
     assert watch_line(view) == "5 lanes of 2 providers · 0.000000 tokens saved"
     loud = watch_line(view | {"leaving": 1, "trouble": "no gas"})
     assert loud.endswith("· 1 payers leaving · ! no gas")
+
+
+def an_endpoint(name: str, state: str = "well", note: str = "") -> dict[str, object]:
+    return {"name": name, "state": state, "head": 9, "note": note}
+
+
+def test_the_way_to_the_chain_is_told_when_there_is_something_to_tell() -> None:
+    assert chain_way_line({}) == ""
+    assert chain_way_line({"endpoints": [an_endpoint("http://a")], "unmined": 1, "waiting": ""}) == ""
+    two = [an_endpoint("http://a"), an_endpoint("http://b\x1b", "resting", "3 faults")]
+    assert chain_way_line({"endpoints": two}) == "1 of 2 endpoints well · http://b\\x1b resting (3 faults)"
+    loud = chain_way_line({"endpoints": two[:1], "disputes": 2, "unmined": 1, "waiting": "gas costs 9"})
+    assert loud == "they contradicted each other 2 times · 1 unmined: gas costs 9"

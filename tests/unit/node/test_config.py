@@ -330,3 +330,26 @@ def test_file_that_was_asked_for_must_exist(tmp_path: Path) -> None:
 def test_provider_needs_a_chain(tmp_path: Path) -> None:
     assert "[chain]" in refused(tmp_path, "[node]\nprovide = true\n").fix
     assert load(tmp_path, "[node]\nprovide = true\n" + CHAIN).provide
+
+
+def test_a_chain_has_one_endpoint_or_several(tmp_path: Path) -> None:
+    one, two = "http://127.0.0.1:8545", "https://rpc.example.org/key"
+    assert load(tmp_path, CHAIN).chain.rpc == (one,)  # type: ignore[union-attr]
+    several = CHAIN.replace(f'"{one}"', f'["{two}", "{one}"]')
+    assert load(tmp_path, several).chain.rpc == (two, one)  # type: ignore[union-attr]
+    assert load(tmp_path, CHAIN, environ={"CFAB_CHAIN_RPC": f"{two},{one}"}).chain.rpc == (two, one)  # type: ignore[union-attr]
+    for bad in (
+        "[]",
+        f'["{one}", "{one}"]',
+        '["ftp://x"]',
+        "3",
+        str([f"http://h{i}" for i in range(9)]).replace("'", '"'),
+    ):
+        with pytest.raises(InvalidRequest):
+            load(tmp_path, CHAIN.replace(f'"{one}"', bad))
+
+
+def test_caps_on_gas_are_told_in_gwei_and_the_limit_in_tokens(tmp_path: Path) -> None:
+    chain = load(tmp_path, CHAIN + 'fee_cap = 80\nurgent_fee_cap = 900\ndeposit_limit = "1.5"\n').chain
+    assert chain is not None
+    assert (chain.fee_cap, chain.urgent_fee_cap, chain.deposit_limit) == (80 * 10**9, 900 * 10**9, 1_500_000)

@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 
+from ledger.endpoint_health import EndpointState
+from ledger.evm_chain import ChainHealth
+from ledger.evm_flights import SendingView
+from ledger.evm_rpc import EndpointView
 from ledger.lane import LaneSummary
 from ledger.ports import LaneKey
 from ledger.voucher import encode_voucher, sign_voucher
@@ -169,3 +173,17 @@ async def test_a_sold_lease_is_one_line():
     line = views.lease_line(board)
     assert json.loads(json.dumps(line)) == line
     assert (line["stage"], line["slots"], line["image"]) == ("granted", [0], SPEC.image)
+
+
+def test_the_way_to_the_chain_is_shown_and_may_be_unknown():
+    health = ChainHealth(
+        endpoints=(EndpointView(name="http://a", state=EndpointState.RESTING, head=7, note="3 faults"),),
+        disputes=1,
+        last_dispute="the lane",
+        sending=SendingView(unmined=2, waiting="gas"),
+    )
+    way = views.chain_way(health)
+    assert json.loads(json.dumps(way)) == way
+    assert way["endpoints"] == [{"name": "http://a", "state": "resting", "head": 7, "note": "3 faults"}]
+    assert (way["disputes"], way["dispute"], way["unmined"], way["waiting"]) == (1, "the lane", 2, "gas")
+    assert views.chain_way(None)["endpoints"] == []

@@ -45,7 +45,7 @@ def test_a_newcomer_can_buy_and_when_told_to_sell(tmp_path: Path):
     assert config.introducers == (seat(INTRODUCER, tmp_path).address,)
     assert config.listen == ("/ip4/127.0.0.1/tcp/0",), "any number of them can join"
     assert config.chain is not None
-    assert (config.chain.rpc, config.chain.escrow, config.chain.confirmations) == (CHAIN.rpc, CHAIN.escrow, 0)
+    assert (config.chain.rpc, config.chain.escrow, config.chain.confirmations) == ((CHAIN.rpc,), CHAIN.escrow, 0)
     assert config.provider.gpu.kind == "none"
 
 
