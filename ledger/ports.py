@@ -246,6 +246,11 @@ class NewEntry(Struct, frozen=True, kw_only=True):
     body: bytes
 
 
+OLD_COPY = "journal/old-copy"
+"""A stream of the journal's own: an entry says that the journal goes on from a copy, or without its end
+mark. What was written just after the entries before it may be lost."""
+
+
 class Journal(Protocol):
     """Append-only facts plus a small table of latest values. What :meth:`append` returned from survives kill -9 and
     power loss. All entries of one call, and its ``put``, become durable together or not at all."""

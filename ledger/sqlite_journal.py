@@ -8,6 +8,7 @@ in a side thread, each transaction runs to its end once begun, and the connectio
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -19,9 +20,9 @@ import trio
 
 from ledger.append_queue import Append, AppendQueue, Row
 from ledger.asyncio_thread import AsyncioThread, open_asyncio_thread
-from ledger.ports import JournalEntry, NewEntry
+from ledger.ports import OLD_COPY, JournalEntry, NewEntry
 from ledger.sqlite_check import entry_of, examine
-from ledger.sqlite_end_mark import EndMark, Reached
+from ledger.sqlite_end_mark import EndMark, Reached, read_mark
 from ledger.sqlite_errors import LOST_SYNC, damaged, disk_full, translated
 from ledger.sqlite_file import Ballast, only_process
 from ledger.sqlite_schema import GENESIS, chain_hash, connect, migrate, seal
@@ -192,10 +193,16 @@ async def open_journal(path: Path | str, *, ballast_bytes: int = BALLAST_BYTES) 
             reached = await _examined(thread, path, ballast)
             async with _connected(thread, path, writer=True) as writer:
                 await _translating(thread, partial(_remember, writer, reached))
-                mark.write(reached)
                 ballast.fill()
                 async with _connected(thread, path, writer=False) as reader:
-                    yield SqliteJournal(thread, writer, reader, ballast, mark=mark, reached=reached)
+                    journal = SqliteJournal(thread, writer, reader, ballast, mark=mark, reached=reached)
+                    if reached.position and read_mark(path) == Reached():
+                        # Its owner goes on from what there is. Who must not sign twice has to know, also after a kill.
+                        note = NewEntry(stream=OLD_COPY, kind="no_end_mark", at_ms=time.time_ns() // 10**6, body=b"")
+                        await journal.append([note], urgent=True)
+                    else:
+                        mark.write(reached)
+                    yield journal
 
 
 async def _examined(thread: AsyncioThread, path: Path, ballast: Ballast) -> Reached:

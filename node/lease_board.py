@@ -94,6 +94,7 @@ class LeaseBoard:
         refusals: signed refusals that were written down, by report and reason.
         passing: the newest receipt while it is not in the stream and makes way for the next (:data:`KEPT_WHOLE`).
         detail: the provider's own sentence about why the job ended, if it gave one.
+        position: of its first entry in the journal that it was read from; 0 for one that was opened in this run.
     """
 
     def __init__(self, journal: Journal, opened: Opened, *, opened_at: int) -> None:
@@ -122,6 +123,7 @@ class LeaseBoard:
         self.refusals: dict[tuple[bytes, str], Verified[ReceiptRefusal]] = {}
         self.passing: Newest | None = None
         self.detail = ""
+        self.position = 0
         self.on_change: Callable[[LeaseBoard], None] = lambda _board: None
 
     @property
@@ -311,6 +313,7 @@ async def load_board(journal: Journal, stream: str) -> LeaseBoard:
         raise BrokenInvariant(f"journal stream {stream} does not begin with '{OPENED}'")
     opened = msgspec.msgpack.decode(entries[0].body, type=Opened)
     board = LeaseBoard(journal, opened, opened_at=entries[0].at_ms)
+    board.position = entries[0].position
     for entry in entries[1:]:
         board._apply(entry)
     await board._load_passing()

@@ -15,14 +15,14 @@ import msgspec
 import trio
 
 from ledger.payee import Wallet
-from ledger.ports import Journal, LaneKey
+from ledger.ports import OLD_COPY, Journal, LaneKey
 from ledger.statement import with_grants
 from ledger.voucher import Domain, check_lane_proof
 from market import codec, inventory
 from market.duties import Role
 from market.errors import BrokenInvariant, PeerFault, Unavailable
 from market.feasibility import RULES, Candidate, Limits
-from market.lease import OVER, LeaseState, Stage
+from market.lease import OVER, DeadlinePassed, LeaseState, Stage, is_legal
 from market.records import Award, ExitReason, JobSpec, Lease, Offer, Refusal, RefusalReason
 from market.signing import Signer, Verified, spec_hash, verify
 from node import wire
@@ -101,6 +101,7 @@ class ProviderDesk:
             BrokenInvariant: the journal gives one slot to two leases.
         """
         known: list[KnownLease] = []
+        copied_at = max((entry.position for entry in await self._journal.read(OLD_COPY)), default=0)
         for stream in await self._journal.streams(PREFIX):
             board = await load_board(self._journal, stream)
             if board.role is not Role.PROVIDER:
@@ -110,7 +111,16 @@ class ProviderDesk:
             known.append(KnownLease(lease_id=board.lease_id.hex(), fencing=board.lease.record.fencing, over=over))
             if not over:
                 self.boards[board.lease_id] = board
+                if board.position < copied_at:
+                    await self._sign_no_more(board)
         return known
+
+    async def _sign_no_more(self, board: LeaseBoard) -> None:
+        """End a lease of an old copy of the journal. Receipts may have been signed of which the copy knows nothing: the
+        next one would have the number of one of those, and anybody who holds both could burn the stake."""
+        while is_legal(board.state, fact := DeadlinePassed(at=self._clock.now_ms())):
+            log.warning("lease %s ends: the journal is an old copy", board.lease_id.hex()[:8])
+            await board.record(fact)
 
     @asynccontextmanager
     async def working(self, perform: Perform) -> AsyncIterator[None]:

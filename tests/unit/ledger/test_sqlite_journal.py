@@ -19,7 +19,7 @@ import pytest
 import trio
 
 from ledger import sqlite_check, sqlite_schema
-from ledger.ports import NewEntry
+from ledger.ports import OLD_COPY, NewEntry
 from ledger.sqlite_file import Ballast
 from ledger.sqlite_journal import SqliteJournal, open_journal
 from market.errors import BrokenInvariant, InvalidRequest, Unavailable
@@ -225,7 +225,8 @@ async def test_a_torn_end_of_the_log_costs_only_what_was_never_returned_from(
         copy.with_name("journal.db-wal").write_bytes(log.read_bytes()[: synced + kept] + b"\xa5" * 700)
 
     async with open_journal(copy) as survivor:
-        assert [entry.body for entry in await survivor.read_all()] == [b"returned from"]
+        found = [entry.body for entry in await survivor.read_all() if entry.stream != OLD_COPY]
+        assert found == [b"returned from"]
         assert await survivor.get("key") == b"old"
         await survivor.append([fact(b"again")])
 
@@ -258,6 +259,17 @@ async def test_an_older_copy_is_not_taken_for_the_journal(path: Path, tmp_path: 
     path.with_name("journal.db.end").unlink()
     async with open_journal(path) as journal:
         assert [entry.body for entry in await journal.read("a")] == [b"0", b"1"]
+        (noted,) = await journal.read(OLD_COPY)
+        assert noted.position == 3
+    async with open_journal(path) as journal:
+        assert await journal.read(OLD_COPY) == [noted], "noted once"
+
+
+async def test_a_new_journal_is_no_copy(path: Path) -> None:
+    for _ in range(2):
+        await fill(path, 1)
+        async with open_journal(path) as journal:
+            assert await journal.read(OLD_COPY) == []
 
 
 async def test_a_lost_put_is_noticed_as_a_lost_entry_is(path: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import trio.testing
 from msgspec.structs import replace
 from trio.testing import MockClock
 
+from ledger.ports import OLD_COPY, NewEntry
 from ledger.statement import with_account_signature
 from market import codec
 from market.errors import FabricError, PeerFault, Unavailable
@@ -404,6 +405,25 @@ async def test_a_lease_whose_container_has_stopped_gives_its_slots_back_at_a_res
     async with a_seller(journal) as seller:
         assert len(seller.desk.boards) == 1
         assert seller.machine.inventory.free_slots == 2
+
+
+@pytest.mark.parametrize("running", [False, True])
+async def test_no_number_is_signed_twice_for_a_lease_of_an_old_copy_of_the_journal(running: bool):
+    journal = MemoryJournal()
+    async with a_seller(journal) as seller:
+        old = verify((await seller.answer(seller.award(bid_id=b"1" * 16)))["lease"], Lease).record
+        if running:
+            await seller.desk.boards[old.lease_id].record(LaneFunded(at=NOW, amount=1))
+            await seller.desk.boards[old.lease_id].record(ContainerStarted(at=NOW, started_at=NOW))
+    await journal.append([NewEntry(stream=OLD_COPY, kind="no_end_mark", at_ms=NOW, body=b"")])
+    async with a_seller(journal) as seller:
+        await trio.testing.wait_all_tasks_blocked()
+        ((duty, board),) = seller.duties
+        assert (duty, board.lease_id) == ("collect" if running else "release_slots", old.lease_id)
+        asked = seller.award(a_signer("another"), bid_id=b"2" * 16)
+        later = verify((await seller.answer(asked))["lease"], Lease).record
+    async with a_seller(journal) as seller:
+        assert seller.desk.boards[later.lease_id].state.stage is Stage.GRANTED, "what was signed since goes on"
 
 
 async def test_cards_follow_the_slots():
