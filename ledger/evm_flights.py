@@ -239,8 +239,9 @@ class EvmFlights:
         question = partial(evm_account.displaced, account=self._account, flight=flight, confirmations=depth)
         if not all(answer.value for answer in await self._rpc.ask_each(question)):
             return
+        # (What an old copy of the journal holds may have been mined in a form that the copy lacks.)
         log.warning("transaction %d was displaced: another program uses this account's key", flight.nonce)
-        if self._outbox.durable:
+        if self._outbox.durable and flight.nonce not in self._outbox.copied:
             await self._again(flight, progress)
             return
         progress.displaced = True

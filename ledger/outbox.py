@@ -12,7 +12,7 @@ from contextlib import suppress
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ledger.ports import Journal, NewEntry, Transaction
+from ledger.ports import OLD_COPY, Journal, NewEntry, Transaction
 from ledger.raw_transaction import RawTransaction, read_transaction
 from market.codec import pack_record, unpack_record
 from market.errors import Unavailable
@@ -87,6 +87,9 @@ class Outbox:
 
     Args:
         now_ms: UTC milliseconds, for the journal.
+
+    Attributes:
+        copied: nonces of flights that an old copy of the journal had: their newest forms may be lost.
     """
 
     def __init__(self, journal: Journal | None, *, chain_id: int, account: bytes, now_ms: Callable[[], int]) -> None:
@@ -95,6 +98,7 @@ class Outbox:
         self._now_ms = now_ms
         self._flights: dict[int, Flight] = {}
         self._used = -1
+        self.copied: frozenset[int] = frozenset()
 
     @property
     def durable(self) -> bool:
@@ -122,6 +126,15 @@ class Outbox:
         flights = [unpack_record(raw, Flight, limit=_LIMIT) for raw in found.values()]
         self._flights = {one.nonce: one for one in flights if not one.end}
         self._used = max((one.nonce for one in flights if one.end and one.end != "refused"), default=-1)
+        self.copied = await self._from_a_copy(self._journal)
+
+    async def _from_a_copy(self, journal: Journal) -> frozenset[int]:
+        copied_at = max((entry.position for entry in await journal.read(OLD_COPY)), default=0)
+        if not copied_at:
+            return frozenset()
+        since = await journal.read_all(prefix=self._root, after=copied_at)
+        signed = [unpack_record(one.body, TransactionSigned) for one in since if one.kind == "TransactionSigned"]
+        return frozenset(self._flights) - {one.nonce for one in signed}
 
     async def write(self, flight: Flight, *, instead_of: Flight | None = None) -> Flight:
         """Make a flight's newest form durable. Only after this may it be sent.

@@ -12,6 +12,7 @@ from trio.testing import MockClock
 from ledger.evm_sender import EvmSender, SendPolicy
 from ledger.gas_fees import GWEI
 from ledger.outbox import Outbox
+from ledger.ports import OLD_COPY, NewEntry
 from ledger.transaction_signing import KeySigner, UnsignedTransaction
 from market.errors import Unavailable
 from tests.fakes.memory_journal import MemoryJournal
@@ -270,3 +271,22 @@ async def test_what_is_final_is_forgotten(autojump_clock: MockClock, world: Worl
     await outbox.load()
     assert outbox.open() == []
     assert outbox.next_nonce == 1
+
+
+async def test_what_an_old_copy_of_the_journal_holds_is_not_done_again_when_its_nonce_is_used(
+    autojump_clock: MockClock, world: World
+) -> None:
+    # It may have been mined in a dearer form that the copy does not know.
+    world.chain.tip_needed = 3 * GWEI // 2
+    async with world.running() as sender:
+        world.background.start_soon(sender.send, TO, tag(1))
+        await until(lambda: bool(world.chain.pool))
+        copy = world.journal.crash()
+        world.journal._crashed = False  # Only copied: it goes on.
+        await until(lambda: world.chain.effects() == {tag(1): 1})
+    world.journal = copy
+    await copy.append([NewEntry(stream=OLD_COPY, kind="no_end_mark", at_ms=1, body=b"")])
+    async with world.running() as sender:
+        await trio.sleep(60 * BLOCK_S)
+        assert await sender.unmined() == 0
+    assert world.chain.effects() == {tag(1): 1}
