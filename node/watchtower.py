@@ -132,12 +132,13 @@ class Watchtower:
         if not self._leaving:
             return
         now_s = (await self._chain.head()).timestamp
-        due: dict[bytes, list[LaneKey]] = {}
+        due: dict[bytes, list[tuple[int, Voucher]]] = {}
         for lane in sorted(self._leaving):
-            if now_s >= our_turn_s(await self._chain.lane(lane), self._chain.exit_delay_s):
-                due.setdefault(lane.payee, []).append(lane)
-        for payee, lanes in due.items():
-            await self._redeem(payee, lanes)
+            found, voucher = await self._chain.lane(lane), self._book.vouchers.get(lane)
+            if voucher is not None and now_s >= our_turn_s(found, self._chain.exit_delay_s):
+                due.setdefault(lane.payee, []).append((_worth(voucher, found), voucher))
+        for payee, gains in due.items():
+            await self._redeem(payee, gains)
 
     async def _take(self, peer: bytes, request: bytes) -> bytes:
         asked = codec.unpack(request, limit=MAX_REQUEST)
@@ -169,7 +170,7 @@ class Watchtower:
     async def _look(self, lane: LaneKey) -> None:
         voucher = self._book.vouchers.get(lane)
         found = await self._chain.lane(lane)
-        worth = 0 if voucher is None else min(voucher.cumulative, found.balance) - found.claimed
+        worth = 0 if voucher is None else _worth(voucher, found)
         if worth > 0 and found.exit_at:
             self._leaving.add(lane)
             return
@@ -188,10 +189,13 @@ class Watchtower:
             del self._empty_since[lane]
             await self._book.drop(lane)
 
-    async def _redeem(self, payee: bytes, lanes: list[LaneKey]) -> None:
-        rows = [self._book.vouchers[lane].row() for lane in lanes if lane in self._book.vouchers][:MAX_ROWS]
-        worth = await self._chain.preview_redeem(payee, b"".join(rows)) if rows else 0
+    async def _redeem(self, payee: bytes, gains: list[tuple[int, Voucher]]) -> None:
         gas = await self._gas.cost()
+        # The best first, and no dust: many lanes of a unit each, opened by the payer, must not crowd out its real one.
+        least = gas.row if gas is not None else 0
+        gains = sorted((one for one in gains if one[0] > least), key=lambda one: (-one[0], one[1].lane))
+        rows = [voucher.row() for _, voucher in gains[:MAX_ROWS]]
+        worth = await self._chain.preview_redeem(payee, b"".join(rows)) if rows else 0
         if not worth or (gas is not None and worth <= gas.base + gas.row * len(rows)):
             return
         mined = await self._chain.redeem_many(payee, rows, urgent=True)
@@ -203,3 +207,7 @@ class Watchtower:
         if trouble != self._trouble:
             log.warning("watchtower: %s", trouble)
         self._trouble = trouble
+
+
+def _worth(voucher: Voucher, found: LaneOnChain) -> int:
+    return min(voucher.cumulative, found.balance) - found.claimed

@@ -8,8 +8,10 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from ledger.ports import LaneKey, LaneOnChain
+from ledger.voucher import Domain, SessionKey, sign_voucher
 from market import codec
 from market.errors import BrokenInvariant
+from node import watchtower
 from node.watchtower import FOREVER, our_turn_s
 from tests.fakes.memory_chain_view import MemoryChainView
 from tests.fakes.mortal_journal import MortalJournal
@@ -106,6 +108,35 @@ async def test_vouchers_that_are_not_worth_their_gas_are_not_sent(autojump_clock
         await leave(world)
         await world.watch()
     assert world.paid == 0
+
+
+async def test_dust_does_not_crowd_out_what_is_worth_saving(
+    autojump_clock: MockClock, world: WatchWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a payer that leaves opens lanes of a unit each that come first, and the tower sends none of them."""
+
+    async def price() -> int:
+        await trio.lowlevel.checkpoint()
+        return 10**9
+
+    monkeypatch.setattr(watchtower, "MAX_ROWS", 2)
+    world.gas_price, world.coin_units = price, 10**6
+    await world.open_tower()
+    payee, key = world.lane.payee, SessionKey(b"d" * 32)
+    for number in range(1, 4):
+        payer = number.to_bytes(20, "big")
+        assert payer < world.lane.payer
+        world.chain.mint(payer, 3)
+        world.chain.give_gas(payer)
+        view = world.chain.view(payer)
+        await view.deposit(payee, key.address, 3)
+        await view.start_exit(payee, key.address)
+        dust = sign_voucher(key, Domain(view.chain_id, view.escrow), LaneKey(payer, payee, key.address), 3)
+        await world.book.take(b"Q" * 32, payee, dust.row())
+    with trio.move_on_after(DELAY_S * 0.9):
+        await leave(world)
+        await world.watch()
+    assert world.paid >= 300
 
 
 async def test_strangers_are_refused_where_only_clients_are_served(
