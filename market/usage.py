@@ -210,11 +210,10 @@ def write_report(
 ) -> UsageReport:
     """The provider's next report: the meter reading now, chained to the last one that was paid.
 
-    It asks for at most a tick and the grace time at once; after a downtime the rest follows with the next reports.
-    ``lane_signed`` is what the newest voucher of the lane is for, ``fencing`` the lease's number.
+    It asks for at most a tick and the grace time at once. ``lane_signed`` is what the lane's newest voucher is for.
     """
     gpu_ms = max(chain.gpu_ms, min(metered_gpu_ms(state, now), chain.gpu_ms + _step(state)))
-    amount = money.amount_due(state.price, gpu_ms)
+    amount, before = (money.amount_due(state.price, time) for time in (gpu_ms, chain.gpu_ms))
     return UsageReport(
         provider=provider,
         lease_id=lease_id,
@@ -232,7 +231,7 @@ def write_report(
         detail=detail[:512] if final else "",
         price=state.price,
         lane_before=lane_signed,
-        lane_after=lane_signed + amount - money.amount_due(state.price, chain.gpu_ms),
+        lane_after=lane_signed + amount - before,
         fencing=fencing,
     )
 
