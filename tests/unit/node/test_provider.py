@@ -67,6 +67,18 @@ async def test_the_same_award_is_answered_with_the_same_lease():
         assert len(seller.desk.boards) == 1
 
 
+async def test_an_award_of_a_lease_that_is_over_costs_no_replay_of_it(monkeypatch: pytest.MonkeyPatch):
+    async with a_seller() as seller:
+        award = seller.award()
+        first = await seller.answer(award)
+        (board,) = seller.desk.boards.values()
+        await board.record(CancelRequested(at=NOW))
+        await trio.testing.wait_all_tasks_blocked()
+        assert seller.desk.boards == {}
+        monkeypatch.delattr("node.provider.load_board")
+        assert await seller.answer(award) == first
+
+
 async def test_the_same_award_sent_many_times_at_once_is_one_lease():
     async with a_seller() as seller:
         award, answers = seller.award(), []
