@@ -27,7 +27,7 @@ from ledger.evm_rpc import EvmRpc, open_evm_rpc
 from ledger.ports import ChainHead, LaneKey, LaneOnChain, LedgerEvent, Stake, TokenDomain, Transaction
 from ledger.token_signatures import separator
 from ledger.voucher import Domain, voucher_digest
-from market.errors import InvalidRequest
+from market.errors import InvalidRequest, Unavailable
 
 MAX_EVENT_BLOCKS = 2000
 """Blocks per log query: what public endpoints commonly allow."""
@@ -71,6 +71,7 @@ class EvmReader:
         self.token = token
         self.terms = terms
         self._rpc = rpc
+        self._told_head = 0
 
     @property
     def exit_delay_s(self) -> int:
@@ -89,7 +90,9 @@ class EvmReader:
             block = web3.eth.get_block("latest")
             return ChainHead(number=block["number"], hash=bytes(block["hash"]), timestamp=block["timestamp"])
 
-        return await self._rpc.ask(question)
+        told = await self._rpc.ask(question)
+        self._told_head = told.number
+        return told
 
     async def lane(self, key: LaneKey, *, confirmations: int = 0) -> LaneOnChain:
         """The lane as of ``head - confirmations``; the cautious view when endpoints contradict each other."""
@@ -182,7 +185,11 @@ class EvmReader:
         found: list[LedgerEvent] = []
         for first in range(from_block, to_block + 1, MAX_EVENT_BLOCKS):
             last = min(first + MAX_EVENT_BLOCKS - 1, to_block)
-            found += await self._rpc.ask(partial(_read_log, escrow=self.escrow, first=first, last=last))
+            # One endpoint told the head, another may be asked now: of blocks that it has not, it would say "no events".
+            reached = min(last, self._told_head) if self._rpc.several else 0
+            found += await self._rpc.ask(
+                partial(_read_log, escrow=self.escrow, first=first, last=last, reached=reached)
+            )
         return found
 
 
@@ -326,7 +333,9 @@ def _read_domain(web3: Web3, *, token: bytes, chain_id: int) -> tuple[TokenDomai
     return found, bytes(functions.DOMAIN_SEPARATOR().call())
 
 
-def _read_log(web3: Web3, *, escrow: bytes, first: int, last: int) -> list[LedgerEvent]:
+def _read_log(web3: Web3, *, escrow: bytes, first: int, last: int, reached: int) -> list[LedgerEvent]:
+    if reached and int(web3.eth.block_number) < reached:
+        raise Unavailable(f"the endpoint has not reached block {reached} yet", code="chain_behind")
     contract = escrow_at(web3, escrow)
     kinds = {bytes.fromhex(event.topic[2:]): event for event in map(contract.events.__getitem__, EVENTS)}
     entries = web3.eth.get_logs({"address": contract.address, "fromBlock": first, "toBlock": last})

@@ -98,6 +98,20 @@ async def test_one_that_pretends_to_be_at_the_beginning_does_not_empty_the_lane(
     assert await chain.lane(LANE) == TRUE
 
 
+async def test_an_endpoint_that_lags_is_not_taken_at_its_word_that_there_are_no_events(
+    world: tuple[list[Liar], EvmChain],
+) -> None:
+    endpoints, chain = world
+    last = (await chain.head()).number
+    for lagging in endpoints[:2]:
+        lagging.canned["eth_blockNumber"] = hex(1)
+        lagging.canned["eth_getLogs"] = []
+    assert [event.kind for event in await chain.events(0, last)] == ["Deposited"]
+    endpoints[2].dead = True
+    with pytest.raises(Unavailable):
+        await chain.events(0, last)
+
+
 def test_cautious_is_the_least_money_and_the_first_exit() -> None:
     views = [
         LaneOnChain(balance=10, claimed=4, exit_at=0, epoch=3, delay_s=60),

@@ -353,3 +353,12 @@ def test_caps_on_gas_are_told_in_gwei_and_the_limit_in_tokens(tmp_path: Path) ->
     chain = load(tmp_path, CHAIN + 'fee_cap = 80\nurgent_fee_cap = 900\ndeposit_limit = "1.5"\n').chain
     assert chain is not None
     assert (chain.fee_cap, chain.urgent_fee_cap, chain.deposit_limit) == (80 * 10**9, 900 * 10**9, 1_500_000)
+
+
+def test_the_chain_that_the_readme_shows_can_be_used(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    [shown] = [block for block in readme.split("```toml\n")[1:] if "urgent_fee_cap" in block]
+    text = shown[: shown.index("```")] + CHAIN.split("\n", 3)[3]
+    chain = load(tmp_path, text).chain
+    assert chain is not None
+    assert (len(chain.rpc), chain.fee_cap, chain.deposit_limit) == (2, 100 * 10**9, 200 * 10**6)
