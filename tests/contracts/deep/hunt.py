@@ -52,9 +52,9 @@ def forge_histories(artifact: Path) -> str:
 def properties(artifact: Path) -> str:
     """What the Python properties, on the Rust EVM, have against it."""
     plugin = ["-p", "tests.contracts.deep.mutant_plugin", "-p", "no:cacheprovider"]
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=line", *plugin, *_PROPERTIES]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=line", "--timeout=900", *plugin, *_PROPERTIES]
     environment = os.environ | {"ESCROW_JSON": str(artifact)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=900, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=1800, check=False)
     if done.returncode == 0:
         return ""
     found = _FAILED.search(done.stdout)

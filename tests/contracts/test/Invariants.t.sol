@@ -3,10 +3,11 @@ pragma solidity ^0.8.28;
 
 import {IEscrow} from "./Escrow.sol";
 import {LaneSteps} from "./LaneSteps.sol";
+import {SignedSteps} from "./SignedSteps.sol";
 import {StakeSteps} from "./StakeSteps.sol";
 
 /// @title All steps together, and the end of every story: everybody takes out what is theirs.
-contract Market is LaneSteps, StakeSteps {
+contract Market is LaneSteps, SignedSteps, StakeSteps {
     /// @dev Wherever the fuzzer left the market, nobody's money is stuck in it (I6, I13, I14).
     function windDown() external {
         vm.warp(clock);
