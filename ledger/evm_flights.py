@@ -24,7 +24,7 @@ from ledger.gas_fees import GWEI, Fee, FeeCaps, opening_fee, raised_fee
 from ledger.outbox import MAX_FORMS, Flight, Form, Outbox
 from ledger.ports import Transaction
 from ledger.transaction_signing import TransactionSigner, UnsignedTransaction, check_signed
-from market.errors import BrokenInvariant, FabricError, Unavailable
+from market.errors import BrokenInvariant, FabricError, InvalidRequest, Unavailable
 
 log = logging.getLogger(__name__)
 FILLER_GAS = 21_000
@@ -256,9 +256,15 @@ class EvmFlights:
             return  # Displaced it stays; the next look leads here again.
         async with self.nonce_lock:
             asked = replace(_as_unsigned(flight, self._chain_id, fee), nonce=max(terms.nonce, self._outbox.next_nonce))
-            anew = await self.begin(
-                asked, urgent=flight.urgent, confirmations=progress.confirmations, instead_of=flight
-            )
+            try:
+                anew = await self.begin(
+                    asked, urgent=flight.urgent, confirmations=progress.confirmations, instead_of=flight
+                )
+            except InvalidRequest as error:
+                # The signer says no, as at its limit for the day. To whoever waits for another transaction, or looks
+                # after all of them, that would mean that his own was never sent: it would be paid twice.
+                self.waiting = f"transaction {flight.nonce} has to be made anew: {error.message}"
+                return
         self._progress.pop(flight.nonce, None)
         # Who waits for the displaced one holds its progress, and waits for this one from now on.
         progress.mined, progress.told, progress.misses, progress.launching = None, False, 0, False

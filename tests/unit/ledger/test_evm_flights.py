@@ -13,8 +13,8 @@ from ledger.evm_sender import EvmSender, SendPolicy
 from ledger.gas_fees import GWEI
 from ledger.outbox import Outbox
 from ledger.ports import OLD_COPY, NewEntry
-from ledger.transaction_signing import KeySigner, UnsignedTransaction
-from market.errors import Unavailable
+from ledger.transaction_signing import KeySigner, SignedTransaction, UnsignedTransaction
+from market.errors import InvalidRequest, Unavailable
 from tests.fakes.memory_journal import MemoryJournal
 from tests.fakes.scripted_chain import BLOCK_S, CHAIN_ID, ScriptedChain, ScriptedRpc, tag
 
@@ -221,6 +221,33 @@ async def test_a_nonce_that_another_program_took_is_recognised_and_the_act_done_
         assert await sender.unmined() == 0
     assert world.chain.effects() == {tag(1): 1, b"foreign": 1}
     assert "another program uses this account's key" in caplog.text
+
+
+async def test_a_signer_that_refuses_to_make_a_displaced_one_anew_ends_nothing_else(
+    autojump_clock: MockClock, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal means "nothing was sent" to whoever asked; it must not be heard by those who wait for another one."""
+
+    real = KEY
+
+    class Limited:
+        account, refusing = real.account, True
+
+        async def sign(self, asked: UnsignedTransaction) -> SignedTransaction:
+            if self.refusing and asked.data == tag(1) and asked.nonce:
+                raise InvalidRequest("enough for today", code="deposit_limit")
+            return await real.sign(asked)
+
+    signer = Limited()
+    monkeypatch.setattr("tests.unit.ledger.test_evm_flights.KEY", signer)
+    world.chain.tip_needed = 10**12
+    async with world.running() as sender:
+        world.background.start_soon(_another_program, world)
+        world.background.start_soon(sender.send, TO, tag(1))
+        await until(lambda: "enough for today" in sender.view().waiting)
+        assert (await sender.send(TO, tag(2))).succeeded
+        signer.refusing = False
+        await until(lambda: world.chain.effects() == {tag(1): 1, tag(2): 1, b"foreign": 1})
 
 
 async def test_a_nonce_that_another_program_left_unused_is_filled(autojump_clock: MockClock, world: World) -> None:
