@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import trio
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 from eth_hash.auto import keccak
@@ -67,6 +68,7 @@ class HotKeySigner:
         self._journal = journal
         self._now_ms = now_ms
         self.account: bytes = signer.account
+        self._counting = trio.Lock()
 
     async def sign(self, transaction: UnsignedTransaction) -> SignedTransaction:
         """As the port.
@@ -78,11 +80,13 @@ class HotKeySigner:
         amount = tokens_moved(transaction, self._rules, self.account)
         if amount and self._rules.daily:
             key = f"hot-key/{transaction.chain_id}-{self.account.hex()}"
-            raw = await self._journal.get(key)
-            before = unpack_record(raw, Spendings) if raw is not None else Spendings()
-            now = Spending(nonce=transaction.nonce, amount=amount, at_ms=self._now_ms())
-            # Written down before it is signed: after a crash it counts, signed or not.
-            await self._journal.append([], {key: pack_record(spend(before, now, self._rules.daily))})
+            # One at a time: a new transaction and a higher fee for an older one may be signed at the same moment.
+            async with self._counting:
+                raw = await self._journal.get(key)
+                before = unpack_record(raw, Spendings) if raw is not None else Spendings()
+                now = Spending(nonce=transaction.nonce, amount=amount, at_ms=self._now_ms())
+                # Written down before it is signed: after a crash it counts, signed or not.
+                await self._journal.append([], {key: pack_record(spend(before, now, self._rules.daily))})
         return await self._signer.sign(transaction)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import trio
 from eth_abi import encode
 from eth_hash.auto import keccak
 from hypothesis import given
@@ -117,6 +118,23 @@ async def test_the_day_s_limit_counts_over_restarts_and_ends_with_the_day() -> N
     await signer().sign(deposit(400, nonce=2))
     clock[0] = DAY_MS
     await signer().sign(deposit(1000, nonce=3))
+
+
+async def test_two_that_are_signed_at_the_same_moment_share_the_limit() -> None:
+    signer = HotKeySigner(KEY, RULES, journal=MemoryJournal(), now_ms=lambda: 1)
+    outcomes: list[str] = []
+
+    async def ask(nonce: int) -> None:
+        try:
+            await signer.sign(deposit(600, nonce=nonce))
+            outcomes.append("signed")
+        except InvalidRequest as error:
+            outcomes.append(error.code)
+
+    async with trio.open_nursery() as nursery:
+        for nonce in range(3):
+            nursery.start_soon(ask, nonce)
+    assert sorted(outcomes) == ["deposit_limit", "deposit_limit", "signed"]
 
 
 async def test_the_same_nonce_at_a_higher_fee_counts_once() -> None:
