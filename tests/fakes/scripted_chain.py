@@ -156,11 +156,12 @@ class ScriptedRpc:
     asker gets: before, nothing happened; after, the answer is lost. Either may wait. ``repeat`` says of a request
     whether it arrives twice."""
 
-    several = False
     endpoint = "scripted"
 
     def __init__(self, chain: ScriptedChain) -> None:
         self.chain = chain
+        self.liar: ScriptedChain | None = None
+        """While set it is asked first, and the chain only as the second endpoint."""
         self.before: Callable[[], float] = lambda: 0.0
         self.after: Callable[[], float] = lambda: 0.0
         self.repeat: Callable[[], bool] = lambda: False
@@ -169,10 +170,11 @@ class ScriptedRpc:
     async def ask(self, question: Callable[[Any], T]) -> T:
         await trio.sleep(self.before())
         self._alive()
+        asked = _Web3(self.liar or self.chain)
         try:
-            answer = question(_Web3(self.chain))
+            answer = question(asked)
             if self.repeat():
-                answer = question(_Web3(self.chain))
+                answer = question(asked)
         except Refused as error:
             await trio.sleep(self.after())
             raise Unavailable(str(error), code="chain_refused") from None
@@ -180,11 +182,20 @@ class ScriptedRpc:
         self._alive()
         return answer
 
+    @property
+    def several(self) -> bool:
+        return self.liar is not None
+
     async def tell(self, send: Callable[[Any], T]) -> T:
-        return await self.ask(send)
+        liar, self.liar = self.liar, None
+        try:
+            return await self.ask(send)
+        finally:
+            self.liar = liar
 
     async def ask_each(self, question: Callable[[Any], T], *, most: int = 2, beside: Sequence[int] = ()) -> list[Any]:
-        return [Answer(0, await self.ask(question))]
+        answers = [Answer(0, await self.ask(question))]
+        return [*answers, Answer(1, question(_Web3(self.chain)))] if self.several else answers
 
     def _alive(self) -> None:
         if self.cut:

@@ -317,3 +317,64 @@ async def test_what_an_old_copy_of_the_journal_holds_is_not_done_again_when_its_
         await trio.sleep(60 * BLOCK_S)
         assert await sender.unmined() == 0
     assert world.chain.effects() == {tag(1): 1}
+
+
+async def test_a_single_endpoint_does_not_talk_us_into_a_payment_that_did_not_happen(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.chain.tip_needed = 10**12
+    done: list[object] = []
+
+    async def send(sender: EvmSender) -> None:
+        done.append(await sender.send(TO, tag(1)))
+
+    async with world.running() as sender:
+        world.background.start_soon(send, sender)
+        await until(lambda: bool(world.chain.pool))
+        world.rpc.liar = ScriptedChain()
+        world.rpc.liar.pool = dict(world.chain.pool)
+        world.rpc.liar.mine()
+        world.rpc.liar.blocks += [()] * 20
+        await trio.sleep(60)
+        assert not done
+        world.chain.tip_needed = 0
+        world.rpc.liar = None
+        await until(lambda: bool(done))
+    assert world.chain.effects() == {tag(1): 1}
+
+
+async def test_nothing_is_done_again_before_the_other_s_transaction_is_final(
+    autojump_clock: MockClock, world: World
+) -> None:
+    # Else a fork could let both happen: the one of the old nonce, and the one that does it again.
+    world.chain.tip_needed = 10**12
+    async with world.running() as sender:
+        world.background.start_soon(_another_program, world)
+        world.background.start_soon(sender.send, TO, tag(1))
+        await until(lambda: b"foreign" in world.chain.effects())
+        await trio.sleep((POLICY.final_after - 2) * BLOCK_S)
+        assert {one.nonce for one in world.chain.seen} == {0}
+        await until(lambda: world.chain.effects() == {tag(1): 1, b"foreign": 1})
+
+
+async def test_a_request_that_arrives_twice_is_one_transaction(autojump_clock: MockClock, world: World) -> None:
+    # As a proxy does that tries again: the second time the chain says "already known".
+    world.rpc.repeat = lambda: True
+    sender = EvmSender(world.rpc, KEY, chain_id=CHAIN_ID, policy=POLICY)  # type: ignore[arg-type]
+    assert (await sender.send(TO, tag(1))).succeeded
+    await trio.sleep(20 * BLOCK_S)
+    assert world.chain.effects() == {tag(1): 1}
+
+
+async def test_a_nonce_that_the_pool_forgot_is_not_given_to_another_transaction(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.chain.tip_needed = 10**12
+    async with world.running() as sender:
+        world.background.start_soon(sender.send, TO, tag(1))
+        await until(lambda: bool(world.chain.pool))
+        world.chain.pool.clear()
+        world.background.start_soon(sender.send, TO, tag(2))
+        await until(lambda: len({one.data for one in world.chain.seen}) == 2)
+        world.chain.tip_needed = 0
+        await until(lambda: world.chain.effects() == {tag(1): 1, tag(2): 1})
