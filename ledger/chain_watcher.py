@@ -144,6 +144,9 @@ class ChainWatcher:
         deep_enough = self._head - self._confirmations
         if self._from_head:
             self._next_block, self._from_head = max(0, deep_enough), False
+        if self._next_block > deep_enough + MAX_RANGE:
+            # Told of blocks that are not there, we read past the end; real events would be missed until then.
+            self._next_block = self._remembered = max(0, deep_enough - MAX_RANGE)
         if deep_enough < self._next_block:
             return False
         last = min(deep_enough, self._next_block + MAX_RANGE - 1)

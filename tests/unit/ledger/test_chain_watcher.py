@@ -102,6 +102,16 @@ async def test_a_reorg_above_the_depth_is_never_noticed(autojump_clock: MockCloc
     assert [event.kind for event in events] == ["Deposited"]
 
 
+async def test_an_endpoint_that_tells_of_blocks_far_ahead_blinds_nobody_for_long(
+    autojump_clock: MockClock, world: LaneWorld
+) -> None:
+    key = watch(world)._key
+    await world.payee_journal.append([], {key: (10**9).to_bytes(8, "big")})
+    await deposit(world, 5)
+    assert [event.arguments["amount"] for event in await collect(watch(world), 10)] == [5]
+    assert await collect(watch(world), 10) == [], "and what was read is remembered again"
+
+
 async def test_a_restart_goes_on_where_it_was(autojump_clock: MockClock, world: LaneWorld) -> None:
     await deposit(world, 1)
     assert len(await collect(watch(world), 10)) == 1
