@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
@@ -13,12 +12,13 @@ from ledger.voucher import Domain
 from market.errors import InvalidRequest, PeerFault, Unavailable
 from market.money import parse_tokens
 from market.statements import Statement, StatementKind
+from node.account_text import read_account
 from node.control import money, rfc3339
 from node.trading import World
 from node.wallet_shapes import StakeChange, StakeView, WalletLine
 
-_ACCOUNT = re.compile(r"(0x)?[0-9a-fA-F]{40}")
 _STREAM = "stake"
+_NEVER_SENT = bytes(32)
 
 
 class StakeNote(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,9 +53,7 @@ class StakeDesk:
         self._world = world
 
     async def stake(self, provider: str = "") -> StakeView:
-        if provider and not _ACCOUNT.fullmatch(provider):
-            raise InvalidRequest(f"'{provider[:80]}' is not an account", code="bad_account", fix="0x and 40 hex digits")
-        account = bytes.fromhex(provider.removeprefix("0x")) if provider else self._world.chain.account
+        account = read_account(provider) if provider else self._world.chain.account
         found = await self._world.chain.stake_of(account)
         now_s = (await self._world.chain.head()).timestamp
         return {
@@ -130,12 +128,12 @@ class StakeDesk:
         chain = self._world.chain
         note = StakeNote(what=what, amount=amount, provider=proof.provider if proof else chain.account)
         await self._note(note)
-        if proof is not None:
-            mined = await chain.slash_equivocation(proof)
-        elif what == "add":
-            mined = await chain.add_stake(amount)
-        else:
-            mined = await (chain.leave_stake() if what == "leave" else chain.take_stake())
+        try:
+            mined = await self._send(what, amount, proof)
+        except InvalidRequest:
+            # Nothing was sent, and the history must not wait for it.
+            await self._note(msgspec.structs.replace(note, transaction=_NEVER_SENT))
+            raise
         await self._note(_done(note, mined))
         if not mined.succeeded:
             raise InvalidRequest(
@@ -143,6 +141,14 @@ class StakeDesk:
             )
         view = await self.stake("0x" + note.provider.hex())
         return {"transaction": "0x" + mined.hash.hex(), "stake": view}
+
+    async def _send(self, what: str, amount: int, proof: Contradiction | None) -> Transaction:
+        chain = self._world.chain
+        if proof is not None:
+            return await chain.slash_equivocation(proof)
+        if what == "add":
+            return await chain.add_stake(amount)
+        return await (chain.leave_stake() if what == "leave" else chain.take_stake())
 
     async def _note(self, note: StakeNote) -> None:
         body = msgspec.msgpack.encode(note)

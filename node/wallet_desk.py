@@ -6,8 +6,6 @@ import re
 from contextlib import suppress
 from typing import Any
 
-from eth_utils.address import is_checksum_address
-
 from ledger.hot_payer import HotPayer
 from ledger.lane_journal import LaneJournal
 from ledger.payout_rules import PayoutPlan
@@ -20,6 +18,7 @@ from ledger.voucher import Domain
 from market.errors import InvalidRequest, Unavailable
 from market.money import parse_tokens
 from node import views
+from node.account_text import is_account, read_account
 from node.control import money, rfc3339
 from node.earnings import group_earnings, read_earnings
 from node.payout_keeper import PayoutKeeper
@@ -37,7 +36,6 @@ from node.wallet_shapes import (
 )
 
 _HEX = re.compile(r"[0-9a-f]+")
-_ACCOUNT = re.compile(r"(0x)?[0-9a-f]{40}")
 _SHORTEST = 4
 _WAYS = {"allowance": DEPOSIT_GAS, "permit": DEPOSIT_GAS + APPROVE_GAS, "approval": DEPOSIT_GAS + APPROVE_GAS}
 _PAYOUTS_SHOWN = 1_000
@@ -66,7 +64,7 @@ class WalletDesk(StakeDesk):
         tokens = await self._tokens.token_balance(account)
         held = _held(await self._world.chain.lane(lane))
         way = await self._permits.way(units)
-        allowance = await self._tokens.allowance(_account(sender), self._domain.escrow) if sender else 0
+        allowance = await self._tokens.allowance(read_account(sender), self._domain.escrow) if sender else 0
         ready = ready_deposit(
             lane,
             units,
@@ -194,8 +192,8 @@ class WalletDesk(StakeDesk):
             InvalidRequest: ``not_found``, ``ambiguous``, or ``own_lane``.
         """
         text, book = provider.lower(), self._trading.intake.book
-        if _ACCOUNT.fullmatch(text):
-            payee = _account(provider)
+        if is_account(text):
+            payee = read_account(provider)
             known = (key for key in book.providers() if payee in self._payees(key))
             key = next(known, None)
         else:
@@ -252,17 +250,6 @@ def _amount(text: str) -> int:
     if units <= 0:
         raise InvalidRequest("the amount is zero", code="bad_amount", fix="give tokens, such as 2.5")
     return units
-
-
-def _account(text: str) -> bytes:
-    if not _ACCOUNT.fullmatch(text.lower()):
-        raise InvalidRequest(f"'{text[:80]}' is not an account", code="bad_account", fix="0x and 40 hex digits")
-    digits = text.lower().removeprefix("0x")
-    if text[-40:] not in (digits, digits.upper()) and not is_checksum_address("0x" + text[-40:]):
-        raise InvalidRequest(
-            f"{text} has a letter wrong: its checksum does not hold", code="bad_account", fix="copy it again"
-        )
-    return bytes.fromhex(digits)
 
 
 def _is_start(text: str) -> bool:

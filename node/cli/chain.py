@@ -43,10 +43,10 @@ def address(token: str | None, window: str) -> None:
 
 def _token(given: str | None) -> bytes:
     from node.config import load_config
-    from node.config_values import read_address
+    from node.config_values import read_owner
 
     if given is not None:
-        return read_value("--token", read_address, given)
+        return read_value("--token", read_owner, given)
     configured = load_config(current_session().home).chain
     if configured is None:
         raise Usage("there is no token under [chain]", fix="name one: cfab chain address --token 0x…")

@@ -57,6 +57,7 @@ def test_the_token_of_the_config_is_taken_and_its_escrow_compared(home: Path) ->
     [
         ([], 2, "no token under [chain]"),
         (["--token", "0x12"], 2, "--token"),
+        (["--token", "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92267"], 2, "has a letter wrong"),
         (["--token", "0x" + "0c" * 20, "--window", "soon"], 2, "--window"),
         (["--token", "0x" + "0c" * 20, "--window", "11d"], 2, "window"),
         (["--token", "0x" + "0c" * 20, "--window", "0s"], 2, "window"),

@@ -117,9 +117,22 @@ async def test_a_lost_answer_is_not_followed_by_a_second_stake(autojump_clock: M
     assert [line["ok"] for line in await desk.stake_lines()] == [None]
 
 
+async def test_what_was_never_sent_is_not_waited_for(autojump_clock: MockClock) -> None:
+    bench = Bench()
+    bench.chain.mint(LIAR.address, TOKENS)
+    desk = bench.desk(LIAR)
+    assert await refused(desk.add_stake("5000000")) == "tokens_short"
+    await desk.add_stake("50")
+    assert [(line["ok"], line["transaction"] is None) for line in await desk.stake_lines()] == [
+        (False, True),
+        (True, False),
+    ]
+
+
 async def test_an_account_is_asked_for(autojump_clock: MockClock) -> None:
     desk = Bench().desk(LIAR)
     assert await refused(desk.stake("me")) == "bad_account"
+    assert await refused(desk.stake("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92267")) == "bad_account"
     assert (await desk.stake("0x" + "ab" * 20))["provider"] == "0x" + "ab" * 20
 
 
