@@ -88,7 +88,9 @@ abstract contract LaneSteps is Books {
     function redeem(uint256 provider, uint256 seed, uint256 count, bool elsewhere) external step {
         Row[] memory picked = new Row[](rows.length == 0 ? 0 : count % 7);
         for (uint256 k; k < picked.length; ++k) {
-            picked[k] = rows[uint256(keccak256(abi.encode(seed, k))) % rows.length];
+            // Any, or the newest: of those, several lanes may still have something to pay.
+            uint256 back = seed % 2 == 0 ? k : uint256(keccak256(abi.encode(seed, k)));
+            picked[k] = rows[rows.length - 1 - back % rows.length];
         }
         _redeem(providers[provider % PROVIDERS], picked, elsewhere);
     }

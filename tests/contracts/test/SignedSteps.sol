@@ -21,8 +21,11 @@ abstract contract SignedSteps is Books, SignedDeposits {
         bool taken = !spoilt && !spent[nonce];
         bool wanted = taken || (byPayer && allowed && !spent[nonce]);
         _must(wanted, _tried(byPayer ? who.payer : address(this), _call(made)), "A17: depositWithAuthorization");
-        if (taken) spent[nonce] = true;
         if (wanted) _credit(id, who.payer, amount);
+        if (!taken) return;
+        spent[nonce] = true;
+        _allow(who.payer, amount);
+        _must(false, _tried(who.payer, _call(made)), "A17: paid twice");
     }
 
     /// @param mood Bits: spoilt, used up by somebody before.
