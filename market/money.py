@@ -23,6 +23,7 @@ MAX_PRICE = 10**15
 """Largest price accepted anywhere: a million tokens per GPU-second. Anything above is a mistake or an attack."""
 
 _LONGEST_NUMBER = 64
+_PLAIN = "write it with digits and a point, as in 2.5"
 
 NANO_MS_PER_UNIT = NANO_PER_TOKEN // UNITS_PER_TOKEN * 1000
 
@@ -56,7 +57,7 @@ def parse_tokens(text: str) -> int:
             fix="round the amount to six decimals",
         )
     if scaled > MAX_AMOUNT:
-        raise InvalidRequest(code="amount_too_large", message=f"'{text}' is more than the escrow can hold")
+        raise InvalidRequest(code="amount_too_large", message=f"'{text[:80]}' is more than the escrow can hold")
     return int(scaled)
 
 
@@ -101,9 +102,9 @@ def _exact(text: str, what: str) -> Fraction:
     try:
         value = Decimal(text.strip()[: _LONGEST_NUMBER + 1])
     except InvalidOperation:
-        raise InvalidRequest(code=f"not_an_{what}", message=f"'{text[:80]}' is not a number") from None
+        raise InvalidRequest(code=f"not_an_{what}", message=f"'{text[:80]}' is not a number", fix=_PLAIN) from None
     if not value.is_finite() or value < 0:
-        raise InvalidRequest(code=f"bad_{what}", message=f"'{text[:80]}' is not a non-negative number")
+        raise InvalidRequest(code=f"bad_{what}", message=f"'{text[:80]}' is not zero or more", fix=_PLAIN)
     # "1e999999999" is ten characters and a number that fills the memory.
     exponent = value.as_tuple().exponent
     if len(text.strip()) > _LONGEST_NUMBER or not isinstance(exponent, int) or abs(exponent) > _LONGEST_NUMBER:

@@ -138,7 +138,8 @@ def _grants(deal: Deal) -> str | None:
     if not lease.grants:
         return None
     check_grants(deal.domain, deal.lane.payee, deal.lease)
-    return f"{len(lease.slots)} slots granted by the provider's account under number {lease.fencing}"
+    slots = "1 slot" if len(lease.slots) == 1 else f"{len(lease.slots)} slots"
+    return f"{slots} granted by the provider's account under number {lease.fencing}"
 
 
 def _links(deal: Deal, reports: Sequence[Verified[UsageReport]]) -> str:

@@ -10,7 +10,7 @@ from node.cli.amounts import amount
 from node.cli.node_access import connect
 from node.cli.options import Command, current_session
 from node.cli.terminal import table
-from node.cli.wallet_money import write_csv
+from node.cli.wallet_money import one_form_only, write_csv
 
 _HOUR_MS = 3_600_000
 
@@ -26,6 +26,7 @@ def earnings(by: str, as_csv: bool) -> None:
     A provider knows a job by its lease; 'cfab receipts' has both.
     """
     session = current_session()
+    one_form_only(session.as_json, as_csv)
     view: dict[str, Any] = connect(session).get("provider", "earnings", by=by)
     lines = view.get("lines") or []
     if session.as_json:

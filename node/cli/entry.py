@@ -64,6 +64,8 @@ def _usage(error: click.UsageError) -> failures.Usage:
     if isinstance(error, click.NoSuchOption):
         if name.endswith(" run"):
             fix = "an option of the program goes after '--', as in: cfab run IMAGE -- CMD --its-option"
+        elif error.option_name[1:2].isdigit():
+            fix = f"a number here is not negative; {fix}"
         elif error.possibilities:
             fix = f"did you mean {' or '.join(error.possibilities)}?"
         return failures.Usage(f"there is no option '{error.option_name}'", fix=fix)

@@ -54,7 +54,11 @@ def show_checks(verified: dict[str, Any]) -> None:
         print(f"refused: {safe(failed[0]['check'])}: {safe(failed[0]['detail'])}")
     else:
         offline = "; not compared with the chain" if verified["chain"] == "offline" else ""
-        print(f"valid: {verified['receipts']} receipts of {verified['leases']} leases{offline}")
+        print(f"valid: {_count(verified['receipts'], 'receipt')} of {_count(verified['leases'], 'lease')}{offline}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _of_file(raw: bytes) -> tuple[list[LeaseReceipts], list[Row]]:

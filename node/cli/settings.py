@@ -15,7 +15,16 @@ _UNSET_AT_ZERO = frozenset(
     {"provider.floor", "provider.price_cap", "provider.notice", "provider.speed", "provider.net"}
 )
 
-_TOKENS = frozenset({"wallet.daily_limit", "chain.deposit_limit", "payout.threshold", "payout.keep"})
+_TOKENS = frozenset(
+    {
+        "chain.deposit_limit",
+        "payout.keep",
+        "payout.threshold",
+        "provider.redeem_above",
+        "requester.lane_cost",
+        "wallet.daily_limit",
+    }
+)
 
 
 @click.command(cls=Command)

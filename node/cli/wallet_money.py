@@ -16,6 +16,7 @@ from node.cli.failures import Usage
 from node.cli.node_access import connect
 from node.cli.options import Command, current_session
 from node.cli.terminal import safe, short, table
+from node.quantities import format_duration
 
 CHAIN_PATIENCE_S = 600.0
 """Some chains take minutes for a block that counts. Whoever stops waiting loses nothing: the node goes on."""
@@ -43,7 +44,7 @@ def deposit(provider: str, tokens: str, yes: bool, only_print: bool, sender: str
     client = connect(session)
     plan = client.get("wallet", "lanes", provider, "deposit", amount=tokens, sender=sender)
     if only_print:
-        _show_ready(plan)
+        _show_ready(plan, sender)
         return
     if not session.as_json:
         _show_plan(plan)
@@ -90,6 +91,7 @@ def withdraw(provider: str, alone: bool) -> None:
 def history(as_csv: bool, limit: int) -> None:
     """Deposits, sums of vouchers, redemptions, exits and payouts, newest first, with their transactions."""
     session = current_session()
+    one_form_only(session.as_json, as_csv)
     lines: list[dict[str, Any]] = connect(session).get("wallet", "history")[:limit]
     if session.as_json:
         session.emit(lines)
@@ -146,6 +148,16 @@ def payouts() -> None:
         print(table(("PAYOUT", "TIME (UTC)", "TO", "AMOUNT (tokens)", "", "TRANSACTION"), rows))
 
 
+def one_form_only(as_json: bool, as_csv: bool) -> None:
+    """Refuse two forms at once: whoever reads one would get the other.
+
+    Raises:
+        Usage: both were asked for.
+    """
+    if as_json and as_csv:
+        raise Usage("--csv and --json exclude each other", fix="leave one of them out")
+
+
 def write_csv(fields: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table on stdout as programs read it. A cell never begins like a formula: spreadsheets run those."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -188,11 +200,11 @@ def _show_plan(plan: dict[str, Any]) -> None:
     how = way.get(str(plan.get("way")), "one transaction")
     cost, have = format_coin(plan.get("gas_cost")), format_coin(plan.get("gas"))
     session.say(f"gas       at most {cost} of the chain's coin, of {have}; {how}")
-    hours = int(plan.get("exit_delay_s") or 0) / 3600
-    session.say(f"back      at once when the provider agrees, else after {hours:.2f} h")
+    wait = format_duration(int(plan.get("exit_delay_s") or 0) * 1000)
+    session.say(f"back      at once when the provider agrees, else after {wait}")
 
 
-def _show_ready(plan: dict[str, Any]) -> None:
+def _show_ready(plan: dict[str, Any], sender: str | None) -> None:
     session = current_session()
     if session.as_json:
         session.emit(plan)
@@ -201,7 +213,9 @@ def _show_ready(plan: dict[str, Any]) -> None:
         print(f"{number}. {safe(call.get('what'))}")
         for name in ("to", "data", "value", "chain_id", "gas"):
             print(f"   {name:<9} {safe(call.get(name))}")
-    session.say("send them in this order from any account that holds the tokens; what is not used comes back to")
+    # Without an approval among them they rest on one that only this account has given.
+    who = safe(sender) if sender else "any account that holds the tokens"
+    session.say(f"send what is above, in this order, from {who}; what is not used comes back to")
     session.say(f"{safe(plan.get('payer'))}, this node's account")
 
 

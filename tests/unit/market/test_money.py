@@ -68,6 +68,13 @@ def test_what_is_no_amount_is_refused(text: str, code: str):
     assert refused.value.code == code
 
 
+@pytest.mark.parametrize("text", ["-1", "abc", "1,5", "", "inf", "nan"])
+def test_whoever_writes_no_amount_is_told_how_one_is_written(text: str):
+    with pytest.raises(InvalidRequest) as refused:
+        money.parse_tokens(text)
+    assert "2.5" in refused.value.fix
+
+
 def test_a_written_price_is_the_same_for_both_sides_and_never_more_than_written():
     # 0.35 tokens an hour are 97,222.2… nanotokens a second.
     assert money.parse_hourly_price("0.35/h") == 97_222

@@ -101,6 +101,11 @@ def test_missing_job_file_exits_4(tmp_path: Path) -> None:
     assert cfab(tmp_path, "submit", str(tmp_path / "absent.yaml")).code == 4
 
 
+def test_money_in_the_config_is_shown_in_tokens_as_it_is_written(tmp_path: Path) -> None:
+    settings = {one["key"]: one["value"] for one in cfab(tmp_path, "config", "--json").json["settings"]}
+    assert (settings["provider.redeem_above"], settings["requester.lane_cost"]) == ("10.000000", "0.000000")
+
+
 def test_config_says_where_each_value_came_from_and_hides_keys_in_addresses(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(
         '[chain]\nrpc = "https://user:hunter2@rpc.example.org/v3/hunter2?k=hunter2"\nchain_id = 1\n'

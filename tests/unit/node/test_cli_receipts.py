@@ -84,7 +84,7 @@ def test_a_job_is_verified_against_the_chain(control: ScriptedControl, home: Pat
     assert (asked["payee"], asked["transactions"]) == (PAYEE.hex(), ["0x" + "72" * 32])
     table = cfab(home, "receipts", "verify", reference).out.decode()
     assert "chain: paid" in table
-    assert table.splitlines()[-1] == "valid: 4 receipts of 1 leases"
+    assert table.splitlines()[-1] == "valid: 4 receipts of 1 lease"
 
 
 def test_where_the_chain_says_otherwise_the_job_is_refused(control: ScriptedControl, home: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_file_is_verified_without_a_node(home: Path, file: Path) -> None:
     done = cfab(home, "receipts", "verify", str(file))
     assert done.code == 0
     assert "not compared with the chain: no node is running here" in done.out.decode()
-    assert done.out.decode().splitlines()[-1] == "valid: 4 receipts of 1 leases; not compared with the chain"
+    assert done.out.decode().splitlines()[-1] == "valid: 4 receipts of 1 lease; not compared with the chain"
     said = cfab(home, "receipts", "verify", str(file), "--json").json
     assert (said["valid"], said["chain"], checks(said)["file"]) == (True, "offline", "pass")
 

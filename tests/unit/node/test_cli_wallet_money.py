@@ -45,7 +45,7 @@ def test_a_deposit_shows_its_cost_and_asks(wallet: ScriptedWallet, home: Path) -
     with on_terminal(home, "wallet", "deposit", "abab", "2.5") as terminal:
         seen = terminal.wait_for("deposit now?")
         assert b"at most 0.000230000 of the chain's coin" in seen
-        assert b"else after 24.00 h" in seen
+        assert b"else after 24 h 0 m" in seen
         terminal.type("n\n")
         code, seen = terminal.finish()
     assert (code, wallet.calls) == (7, [])
@@ -57,6 +57,25 @@ def test_a_deposit_shows_its_cost_and_asks(wallet: ScriptedWallet, home: Path) -
     assert code == 0
     assert wallet.calls == [f"deposit {PAYEE} 2.5"]
     assert HASH.encode() in seen
+
+
+@pytest.mark.parametrize(("words", "who"), [((), "any account that holds"), (("--from", PAYER), PAYER)])
+def test_the_account_that_gave_the_approval_is_the_one_to_send_from(
+    words: tuple[str, ...], who: str, wallet: ScriptedWallet, home: Path
+) -> None:
+    assert f"from {who}" in cfab(home, "wallet", "deposit", "abab", "2.5", "--print", *words).err
+
+
+@pytest.mark.parametrize("command", [("wallet", "history"), ("provider", "earnings")])
+def test_csv_and_json_exclude_each_other(command: tuple[str, ...], wallet: ScriptedWallet, home: Path) -> None:
+    ended = cfab(home, *command, "--csv", "--json")
+    assert (ended.code, ended.json["error"]["code"]) == (2, "usage")
+
+
+def test_a_negative_amount_is_told_apart_from_an_option(wallet: ScriptedWallet, home: Path) -> None:
+    ended = cfab(home, "wallet", "deposit", "abab", "-1")
+    assert ended.code == 2
+    assert "a number here is not negative" in ended.err
 
 
 def test_nobody_to_ask_means_nothing_is_sent(wallet: ScriptedWallet, home: Path) -> None:
