@@ -86,12 +86,14 @@ def describe_outcome(
 
 
 def describe_shortage(needed: int, have: int, *, machines: int = 1) -> dict[str, Any]:
-    """The terminal event of a job that the wallet cannot set enough aside for."""
+    """The terminal event of a job that the wallet cannot set enough aside for: too few tokens, or its limit per day."""
     who = f"this job on {machines} machines" if machines > 1 else "this job"
     return {
         "code": "insufficient_funds",
-        "message": f"{who} sets aside at least {format_tokens(needed)} tokens, the wallet has {format_tokens(have)}",
-        "fix": "send tokens to the wallet, or lower the maximum duration",
+        "message": f"{who} sets aside at least {format_tokens(needed)} tokens, "
+        f"the wallet may spend {format_tokens(have)} now",
+        "fix": "send tokens to the wallet, or lower the maximum duration; when 'cfab wallet balance' shows enough, "
+        "raise daily_limit under [wallet]",
         "retryable": True,
     }
 

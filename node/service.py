@@ -96,13 +96,13 @@ class NodeService:
     async def status(self) -> Json:
         config = self._config
         jobs = await self._journal.streams(PREFIX) if self._journal else []
-        roles = [name for name, on in (("introducer", config.introducer), ("provider", config.provide)) if on]
+        known = {"introducer": config.introducer, "provider": config.provide, "watchtower": config.watch.serve}
         return {
             "version": VERSION,
             "name": config.name,
             "key": self._network.key.hex(),
             "peer_id": peer_id_of(self._network.key),
-            "roles": roles + (["requester"] if self._trading else []),
+            "roles": [name for name, on in known.items() if on] + (["requester"] if self._trading else []),
             "started_at": rfc3339(self._started_at),
             "addresses": list(self._network.addresses()),
             "peers": [

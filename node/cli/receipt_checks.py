@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from market.errors import FabricError
+from market.errors import FabricError, InvalidRequest
 from node.cli.client import NodeClient
 from node.cli.receipt_source import job_or_lease, kept_by_node, read_bytes
 from node.cli.terminal import mark, safe, short, table
@@ -29,6 +29,10 @@ def verify_receipts(client: NodeClient, reference: str) -> dict[str, Any]:
     path = Path(reference)
     if path.is_file():
         leases, rows = _of_file(read_bytes(path))
+    elif len(path.parts) > 1 or path.suffix:
+        raise InvalidRequest(
+            "there is no such file", code="not_found", where=reference, fix="name a file, or a job of 'cfab receipts'"
+        )
     else:
         leases, rows = kept_by_node(client, job_or_lease(client, reference)), []
     rows += [row for kept in leases for row in _of_lease(client, kept)]

@@ -64,9 +64,8 @@ def job_or_lease(client: NodeClient, reference: str) -> str:
     except FabricError as error:
         if error.code != "not_found":
             raise
-        raise InvalidRequest(
-            f"'{reference}' is no job, lease or receipt", code="not_found", fix="'cfab receipts' lists them"
-        ) from None
+        why = "there is no receipt yet" if reference == "-" else f"'{reference}' is no job, lease or receipt"
+        raise InvalidRequest(why, code="not_found", fix="'cfab receipts' lists them") from None
 
 
 def _joined(pieces: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

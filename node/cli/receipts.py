@@ -180,4 +180,5 @@ def _one(client: NodeClient, reference: str) -> dict[str, Any]:
             return found[0]
     if reference == "-" and known:
         return known[0]
-    raise InvalidRequest(f"'{reference}' is not one receipt", code="not_found", fix="'cfab receipts' lists them")
+    why = "there is no receipt yet" if reference == "-" else f"'{reference}' is not one receipt"
+    raise InvalidRequest(why, code="not_found", fix="'cfab receipts' lists them")

@@ -60,7 +60,12 @@ def slash(proof: Any) -> None:
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
-        raise InvalidRequest("that is no proof of a contradiction", code="bad_proof", where=str(proof.name))
+        raise InvalidRequest(
+            "that is no proof of a contradiction",
+            code="bad_proof",
+            fix="give the file that 'cfab receipts prove -o FILE' wrote",
+            where=str(proof.name),
+        )
     _change("slash", body)
 
 

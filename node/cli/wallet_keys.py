@@ -33,7 +33,9 @@ def create(password_file: str | None) -> None:
 @click.option("--key-file", metavar="FILE", help="A private key in hex; - for stdin. Without any file you are asked.")
 @click.option("--mnemonic", "ask_words", is_flag=True, help="Ask for the words of a BIP-39 phrase instead of a key.")
 @click.option("--mnemonic-file", metavar="FILE", help="The words of a BIP-39 phrase; - for stdin.")
-@click.option("--index", type=int, default=0, metavar="N", help="Which account of the phrase: m/44'/60'/0'/0/N.")
+@click.option(
+    "--index", type=click.IntRange(0, 2**31 - 1), metavar="N", help="Which account of the phrase: m/44'/60'/0'/0/N (0)."
+)
 @click.option("--passphrase-file", metavar="FILE", help="The extra word of a phrase that has one.")
 @click.option("--keystore", metavar="FILE", help="An encrypted keystore (Web3 Secret Storage, version 3).")
 @click.option("--keystore-password-file", metavar="FILE", help="The keystore's password; without it you are asked.")
@@ -42,7 +44,7 @@ def import_(
     key_file: str | None,
     ask_words: bool,
     mnemonic_file: str | None,
-    index: int,
+    index: int | None,
     passphrase_file: str | None,
     *,
     keystore: str | None,
@@ -57,12 +59,16 @@ def import_(
     given = [one for one in (key_file, mnemonic_file, keystore, "-" if ask_words else None) if one]
     if len(given) > 1:
         raise Usage("an account comes from one place only", fix="give one of --key-file, --mnemonic-file, --keystore")
+    if (index is not None or passphrase_file) and not (ask_words or mnemonic_file):
+        raise Usage("--index and --passphrase-file are for a phrase", fix="add --mnemonic-file, or leave them out")
+    if keystore_password_file and not keystore:
+        raise Usage("--keystore-password-file is for a keystore", fix="add --keystore, or leave it out")
     if [key_file, mnemonic_file, passphrase_file, keystore_password_file, password_file].count("-") > 1:
         raise Usage("stdin can hold one secret only", fix="put the others in files")
     if keystore:
         key = _from_keystore(keystore, keystore_password_file)
     elif ask_words or mnemonic_file:
-        key = _from_phrase(mnemonic_file, index, passphrase_file)
+        key = _from_phrase(mnemonic_file, index or 0, passphrase_file)
     else:
         key = _from_hex(key_file)
     _created(path, create_wallet(path, read_password(password_file, twice=True), private_key=key))

@@ -135,7 +135,22 @@ def test_one_altered_byte_is_refused_with_exit_code_and_reason(home: Path, file:
 
 def test_what_is_neither_job_nor_file_is_not_found(control: ScriptedControl, home: Path, tmp_path: Path) -> None:
     assert cfab(home, "receipts", "verify", "77").code == 4
-    assert cfab(home, "receipts", "verify", str(tmp_path / "none.json")).code == 4
+    missing = cfab(home, "receipts", "verify", str(tmp_path / "none.json"))
+    assert (missing.code, "there is no such file" in missing.err) == (4, True)
+
+
+async def no_receipts(job: str | None = None) -> list[Any]:
+    return []
+
+
+@pytest.mark.parametrize("verb", ["verify", "show", "export"])
+def test_the_last_of_none_is_said_to_be_none(
+    control: ScriptedControl, home: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setattr(control, "receipts", no_receipts)
+    monkeypatch.setattr(control, "jobs", no_receipts)
+    ended = cfab(home, "receipts", verb, "-")
+    assert (ended.code, "there is no receipt yet" in ended.err) == (4, True)
 
 
 def test_export_sums_are_those_of_the_receipts_in_every_form(

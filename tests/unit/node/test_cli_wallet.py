@@ -181,6 +181,19 @@ def test_a_wrong_keystore_password_and_two_sources_are_told(home: Path, password
     assert not (home / "wallet.json").exists()
 
 
+@pytest.mark.parametrize("words", [("--index", "2"), ("--passphrase-file", "x"), ("--keystore-password-file", "x")])
+def test_flags_of_another_source_are_refused_rather_than_dropped(
+    home: Path, password_file: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    key = tmp_path / "key"
+    key.write_text("11" * 32)
+    key.chmod(0o600)
+    ended = cfab(home, "wallet", "import", "--key-file", str(key), *words, "--password-file", str(password_file))
+    assert ended.code == 2
+    assert words[0] in ended.err
+    assert not (home / "wallet.json").exists()
+
+
 @pytest.mark.parametrize("words", ["zebra two three", PHRASE.replace("junk", "test"), "", "\xff"])
 def test_a_bad_phrase_is_refused_and_not_echoed(home: Path, password_file: Path, tmp_path: Path, words: str) -> None:
     file = secret(tmp_path / "words", words)

@@ -105,3 +105,7 @@ def test_who_had_ended_by_himself_keeps_his_own_end():
 def test_a_shortage_says_for_how_many_machines_it_is():
     assert "on 3 machines" in describe_shortage(2, 1, machines=3)["message"]
     assert "machines" not in describe_shortage(2, 1)["message"]
+
+
+def test_a_shortage_may_be_the_limit_of_the_day():
+    assert "daily_limit" in describe_shortage(2, 1)["fix"]

@@ -14,7 +14,7 @@ import trio
 from market.errors import FabricError, InvalidRequest
 from market.money import amount_due
 from market.transcript import check_award, read_file
-from node.config import ChainConfig, NodeConfig
+from node.config import ChainConfig, NodeConfig, WatchConfig
 from node.control import TERMINAL_EVENTS
 from node.job_file.request import JobRequest
 from node.market_window import open_window
@@ -354,7 +354,9 @@ async def test_a_node_without_a_chain_can_be_looked_at(tmp_path: Path):
     network, clock, stop = RecordingNetwork(), SetClock(), trio.Event()
     intake = OfferIntake(network, clock)
     service = NodeService(
-        NodeConfig(home=tmp_path, name="n", api_socket=tmp_path / "api", introducer=True),
+        NodeConfig(
+            home=tmp_path, name="n", api_socket=tmp_path / "api", introducer=True, watch=WatchConfig(serve=True)
+        ),
         network=network,
         intake=intake,
         market=open_window(network, clock, intake, history_file=None),
@@ -367,7 +369,7 @@ async def test_a_node_without_a_chain_can_be_looked_at(tmp_path: Path):
     status = await service.status()
     assert is_plain(status)
     assert (status["roles"], status["chain"], await service.offers({}), await service.jobs()) == (
-        ["introducer"],
+        ["introducer", "watchtower"],
         None,
         [],
         [],
