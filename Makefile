@@ -71,7 +71,7 @@ build: ## wheel and source archive in dist/, as they would be published
 gas: ## what every call of the escrow costs, against goals and the file (ARGS="--write" writes the file anew)
 	@$(BIN)/python -m tests.bench.gas_table $(ARGS)
 
-deep: setup-test ## the escrow for half an hour: long histories, slither, halmos, mutants (ARGS="forge" for one)
+deep: setup-test ## the escrow in depth: long histories, slither, halmos, mutants; takes minutes (ARGS="forge" for one)
 	@$(BIN)/python -m tests.contracts.deep $(ARGS)
 
 kills: setup-test ## kill -9 a provider and a requester at a hundred random moments; the sum stays exact (ARGS="20 7": moments, seed)
