@@ -8,10 +8,12 @@ from typing import Any
 import click
 
 from market.errors import InvalidRequest
+from market.money import parse_tokens
 from node.cli.amounts import amount
 from node.cli.node_access import connect
 from node.cli.options import Command, Group, current_session
 from node.cli.terminal import safe
+from node.cli.typed_value import read_value
 from node.cli.wallet_money import CHAIN_PATIENCE_S, confirm
 
 _MAX_PROOF = 64 * 1024
@@ -34,6 +36,7 @@ def show(provider: str) -> None:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def add(tokens: str, yes: bool) -> None:
     """Stake AMOUNT tokens more. It also stops a leave that has begun."""
+    read_value("AMOUNT", parse_tokens, tokens)
     confirm(yes, f"stake {safe(tokens)} tokens? Getting them back takes twice the longest delay of any lane")
     _change("add", {"amount": tokens})
 

@@ -11,11 +11,13 @@ from typing import Any
 import click
 
 from market.errors import InvalidRequest
+from market.money import parse_tokens
 from node.cli.amounts import amount, units
 from node.cli.failures import Usage
 from node.cli.node_access import connect
 from node.cli.options import Command, current_session
 from node.cli.terminal import safe, short, table
+from node.cli.typed_value import read_value
 from node.quantities import format_duration
 
 CHAIN_PATIENCE_S = 600.0
@@ -41,6 +43,7 @@ def deposit(provider: str, tokens: str, yes: bool, only_print: bool, sender: str
     session = current_session()
     if sender and not only_print:
         raise Usage("--from is for --print: the node itself sends from its own account")
+    read_value("AMOUNT", parse_tokens, tokens)
     client = connect(session)
     plan = client.get("wallet", "lanes", provider, "deposit", amount=tokens, sender=sender)
     if only_print:

@@ -78,6 +78,16 @@ def test_a_negative_amount_is_told_apart_from_an_option(wallet: ScriptedWallet, 
     assert "a number here is not negative" in ended.err
 
 
+@pytest.mark.parametrize("amount", ["", "abc", "1,5", "1e30", "0.0000001"])
+@pytest.mark.parametrize("command", [("wallet", "deposit", "abab"), ("stake", "add")])
+def test_what_is_no_amount_is_refused_before_the_node_is_asked(
+    command: tuple[str, ...], amount: str, wallet: ScriptedWallet, home: Path
+) -> None:
+    ended = cfab(home, *command, amount, "--yes")
+    assert (ended.code, wallet.calls) == (2, [])
+    assert "AMOUNT: " in ended.err
+
+
 def test_nobody_to_ask_means_nothing_is_sent(wallet: ScriptedWallet, home: Path) -> None:
     ended = cfab(home, "wallet", "deposit", "abab", "2.5")
     assert ended.code == 2
