@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from itertools import islice
 
 import trio
 from msgspec import Struct
@@ -24,6 +25,7 @@ from node import wire
 from node.gas_worth import GasWorth
 from node.peer_budgets import PeerBudgets, Rate
 from node.ports import Network
+from node.several import several
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +37,16 @@ MAX_REQUEST = MAX_ROWS * ROW_BYTES + 256
 FOREVER = 2**62
 _PEER_ROWS = Rate(per_second=200.0, burst=4_096.0)
 """Vouchers taken from one peer: each costs a check of its signature, also when it is known or worth nothing."""
-_ALL_ROWS = Rate(per_second=500.0, burst=16_384.0)
-"""The same from all peers together: keys cost nothing."""
+_STRANGERS_ROWS = Rate(per_second=250.0, burst=8_192.0)
+"""The same from all peers together of which no lane was seen to hold money: keys cost nothing."""
+_PROVEN_ROWS = Rate(per_second=250.0, burst=8_192.0)
+"""And from all others, so that strangers cannot talk so much that nobody with money at stake is heard."""
+_LEAST_ROWS = 8
+"""Rows counted for a hand-over at least: to find places in a full book costs time, too."""
+LOOKS = 20
+"""Lanes looked at in a second, of those where nothing is known to happen: what anybody hands in costs us questions."""
+AT_ONCE = 8
+"""Questions and redemptions under way at once."""
 
 
 class WatchView(Struct, frozen=True, kw_only=True):
@@ -87,7 +97,8 @@ class Watchtower:
         self._rates = PeerBudgets()
         self._confirmations = confirmations
         self._to_look: set[LaneKey] = set()
-        self._leaving: set[LaneKey] = set()
+        self._swept: dict[LaneKey, None] = {}
+        self._leaving: dict[LaneKey, LaneOnChain] = {}
         self._empty_since: dict[LaneKey, float] = {}
         self._saved = 0
         self._trouble = ""
@@ -111,6 +122,7 @@ class Watchtower:
         async with self._watcher.listen() as events, trio.open_nursery() as nursery:
             nursery.start_soon(self._hear, events)
             nursery.start_soon(self._sweep_forever)
+            nursery.start_soon(self._look_forever)
             while True:
                 try:
                     await self.act()
@@ -126,19 +138,20 @@ class Watchtower:
             Unavailable: the chain does not answer.
             InvalidRequest: our wallet cannot pay for the redemption.
         """
-        for lane in sorted(self._to_look | self._leaving):
-            await self._look(lane)
-            self._to_look.discard(lane)
-        if not self._leaving:
+        if not self._to_look and not self._leaving:
             return
         now_s = (await self._chain.head()).timestamp
+        await self._look_at(self._to_look | {lane for lane in self._leaving if self._is_our_turn(lane, now_s)})
         due: dict[bytes, list[tuple[int, Voucher]]] = {}
-        for lane in sorted(self._leaving):
-            found, voucher = await self._chain.lane(lane), self._book.vouchers.get(lane)
-            if voucher is not None and now_s >= our_turn_s(found, self._chain.exit_delay_s):
+        for lane, found in self._leaving.items():
+            voucher = self._book.vouchers.get(lane)
+            if voucher is not None and self._is_our_turn(lane, now_s):
                 due.setdefault(lane.payee, []).append((_worth(voucher, found), voucher))
         for payee, gains in due.items():
             await self._redeem(payee, gains)
+
+    def _is_our_turn(self, lane: LaneKey, now_s: int) -> bool:
+        return now_s >= our_turn_s(self._leaving[lane], self._chain.exit_delay_s)
 
     async def _take(self, peer: bytes, request: bytes) -> bytes:
         asked = codec.unpack(request, limit=MAX_REQUEST)
@@ -147,13 +160,15 @@ class Watchtower:
             raise PeerFault("vouchers without rows", code="bad_field")
         if self._clients and peer not in self._clients:
             return codec.pack({"refused": "not_a_client"})
-        now, count = trio.current_time(), len(rows) / ROW_BYTES
-        if not (self._rates.allow(peer, _PEER_ROWS, now, count) and self._rates.allow(b"", _ALL_ROWS, now, count)):
+        now, count = trio.current_time(), max(_LEAST_ROWS, len(rows) // ROW_BYTES)
+        share = _PROVEN_ROWS if self._book.proven(peer) else _STRANGERS_ROWS
+        if not (self._rates.allow(peer, _PEER_ROWS, now, count) and self._rates.allow(b"", share, now, count)):
             return codec.pack({"refused": "too_fast"})
         try:
             held = await self._book.take(peer, payee, rows)
         except Unavailable as error:
             return codec.pack({"refused": error.code})
+        # Not within the request are they looked at: the chain may be slow, and the lanes many.
         return codec.pack({"held": held})
 
     async def _hear(self, events: trio.MemoryReceiveChannel[LedgerEvent]) -> None:
@@ -164,17 +179,47 @@ class Watchtower:
 
     async def _sweep_forever(self) -> None:
         while True:
-            self._to_look.update(self._book.vouchers)
+            held = self._book.vouchers
+            self._swept = {lane: None for lane in held if lane not in self._book.unseen}
+            self._empty_since = {lane: since for lane, since in self._empty_since.items() if lane in held}
             await trio.sleep(min(_LONGEST_SWEEP_S, max(1.0, self._chain.exit_delay_s / 8)))
 
-    async def _look(self, lane: LaneKey) -> None:
+    async def _look_forever(self) -> None:
+        """The lanes of which nothing was heard, so many in a second: new ones, and those whose turn it is again. Half
+        of it is for each, so that lanes that somebody makes up do not keep us from an exit that we missed."""
+        while True:
+            new = self._book.unseen
+            swept = list(islice(self._swept, max(LOOKS // 2, LOOKS - len(new))))
+            batch = [*swept, *islice(new, LOOKS - len(swept))]
+            try:
+                await self._look_at(batch)
+            except Unavailable as error:
+                self._tell(str(error))
+            await trio.sleep(1.0)
+
+    async def _look_at(self, lanes: Collection[LaneKey]) -> None:
+        """Ask the chain, several at once. Those it does not answer for stay to be looked at.
+
+        Raises:
+            Unavailable: it did not answer for all.
+        """
+        if not lanes:
+            return
+        gas = await self._gas.cost()
+        least = 0 if gas is None else gas.base + gas.row
+        await several(lanes, lambda lane: self._look(lane, least), at_once=AT_ONCE)
+
+    async def _look(self, lane: LaneKey, least: int) -> None:
         voucher = self._book.vouchers.get(lane)
         found = await self._chain.lane(lane)
+        self._swept.pop(lane, None)
+        self._to_look.discard(lane)
         worth = 0 if voucher is None else _worth(voucher, found)
+        self._book.saw(lane, funded=worth > 0 and found.balance - found.claimed > least)
         if worth > 0 and found.exit_at:
-            self._leaving.add(lane)
+            self._leaving[lane] = found
             return
-        self._leaving.discard(lane)
+        self._leaving.pop(lane, None)
         if voucher is not None and worth <= 0:
             await self._drop_when_dead(voucher)
         else:

@@ -38,6 +38,9 @@ def check_reach(config: NodeConfig) -> list[Check]:
         fix = 'set listen = ["/ip4/0.0.0.0/tcp/4001"] under [node], or use --listen'
         if config.provide or config.introducer:
             found.append(warned("listen", f"only on this machine itself: from elsewhere {who}", fix))
+    if config.watch.serve and not config.watch.clients:
+        detail = "serves anybody: you pay the gas for what strangers are owed, and ask the chain about their lanes"
+        found.append(warned("watchtower", detail, "name those you serve: clients under [watch]"))
     return found
 
 

@@ -76,7 +76,7 @@ async def test_each_peer_has_its_places_and_no_more() -> None:
 
 
 async def test_a_place_that_came_free_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ledger.watch_book.MAX_PLACES", 2)
+    monkeypatch.setattr("ledger.watch_book.MAX_PLACES", 4)
     book = await book_of(journal := MemoryJournal(), per_peer=9)
     assert await book.take(ANNA, PAYEE, rows(voucher(0, 5), voucher(1, 5), voucher(2, 5))) == 2
     await book.drop(voucher(0, 5).lane)
@@ -120,3 +120,34 @@ async def test_a_crash_while_a_place_is_freed_frees_it_or_not(kept: bool) -> Non
     with pytest.raises(BrokenInvariant):
         await book.drop(voucher(0, 5).lane)
     assert len((await book_of(journal.crash())).vouchers) == (not kept)
+
+
+async def test_lanes_that_hold_nothing_give_way_when_the_book_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else lanes that somebody made up keep every honest provider out."""
+    monkeypatch.setattr("ledger.watch_book.MAX_PLACES", 8)
+    book = await book_of(journal := MemoryJournal(), per_peer=4)
+    assert await book.take(ANNA, PAYEE, rows(*(voucher(n, 5) for n in range(4)))) == 4
+    for number in range(4):
+        book.saw(voucher(number, 5).lane, funded=number == 0)
+    await book.drop(voucher(0, 5).lane)
+    assert not book.proven(ANNA)
+    assert await book.take(BERT, PAYEE, rows(*(voucher(n, 5) for n in range(10, 14)))) == 4
+    held = {voucher(n, 5).lane for n in range(10, 14)}
+    assert len(held & set(book.vouchers)) == 4
+    assert len(book.vouchers) == 4
+    again = await book_of(journal.crash(), per_peer=4)
+    assert again.vouchers == book.vouchers
+
+
+async def test_a_lane_that_holds_money_keeps_its_place_and_makes_room_for_its_peer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ledger.watch_book.MAX_PLACES", 4)
+    book = await book_of(MemoryJournal(), per_peer=4)
+    await book.take(ANNA, PAYEE, rows(voucher(0, 5)))
+    book.saw(voucher(0, 5).lane, funded=True)
+    assert (book.proven(ANNA), book.proven(BERT), list(book.unseen)) == (True, False, [])
+    assert await book.take(BERT, PAYEE, rows(*(voucher(n, 5) for n in range(1, 4)))) == 2
+    assert await book.take(ANNA, PAYEE, rows(*(voucher(n, 5) for n in range(11, 14)))) == 3
+    assert book.peers == {ANNA: 4}
+    assert voucher(0, 5).lane in book.vouchers

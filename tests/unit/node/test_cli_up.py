@@ -76,9 +76,26 @@ def test_a_watchtower_needs_a_chain_and_a_wallet_to_pay_gas_from(
     password = tmp_path / "password"
     password.touch(mode=0o600)
     password.write_text("pw\n")
-    assert cfab(home, "up", "--watch", "--password-file", str(password)).code == 0
+    open_to_all = cfab(home, "up", "--watch", "--password-file", str(password))
+    assert open_to_all.code == 0
+    (told,) = [line for line in (open_to_all.out.decode() + open_to_all.err).splitlines() if "serves anybody" in line]
+    assert "gas" in told
     ((config, _),) = started
     assert (config.watch.serve, config.provide) == (True, False)
+
+
+def test_a_watchtower_with_clients_is_not_told_that_it_serves_anybody(
+    home: Path, started: list[Any], tmp_path: Path
+) -> None:
+    client = peer_id_of(key_of_seed(b"\x02" * 32))
+    (home / "config.toml").write_text(f'{CHAIN}\n[watch]\nclients = ["{client}"]\n')
+    create_wallet(home / "wallet.json", "pw", scrypt_n=2)
+    password = tmp_path / "password"
+    password.touch(mode=0o600)
+    password.write_text("pw\n")
+    ended = cfab(home, "up", "--watch", "--password-file", str(password))
+    assert (ended.code, len(started)) == (0, 1)
+    assert "serves anybody" not in ended.out.decode() + ended.err
 
 
 def test_missing_wallet_is_told_before_a_password_is_asked(home: Path, started: list[Any]) -> None:

@@ -234,6 +234,70 @@ async def test_a_tower_killed_at_any_write_saves_what_it_had_confirmed(
     assert confirmed <= world.paid <= confirmed + 100 * kept
 
 
+def invented(world: WatchWorld, first: int, count: int) -> bytes:
+    """A hand-over of vouchers that are well signed, for lanes that never held a token."""
+    key = SessionKey(b"i" * 32)
+    domain = Domain(world.tower_chain.chain_id, world.tower_chain.escrow)
+    payee, rows = world.lane.payee, b""
+    for number in range(first, first + count):
+        rows += sign_voucher(key, domain, LaneKey(number.to_bytes(20, "big"), payee, key.address), 9).row()
+    return codec.pack({"payee": payee, "rows": rows})
+
+
+async def test_invented_lanes_do_not_keep_a_provider_out(
+    autojump_clock: MockClock, world: WatchWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ledger.watch_book.MAX_PLACES", 64)
+    await world.book.drop(world.lane)
+    request = world.line.asked[0]
+    for number in range(16):
+        await world.line.handler(bytes([number]) * 32, invented(world, 8 * number, 8))
+    with trio.move_on_after(30):
+        await world.watch()
+    await world.line.handler(b"Q" * 32, invented(world, 500, 8))
+    assert codec.unpack(await world.line.handler(PROVIDER, request)) == {"held": 1}
+    with trio.move_on_after(30):
+        await world.watch()
+    for number in range(64):
+        await world.line.handler(bytes([number]) * 32, invented(world, 1_000 + 8 * number, 8))
+    assert world.lane in world.book.vouchers
+    assert world.book.proven(PROVIDER)
+
+
+async def test_the_chain_is_asked_about_invented_lanes_within_a_budget(
+    autojump_clock: MockClock, world: WatchWorld
+) -> None:
+    world.per_peer = 400
+    await world.open_tower()
+    really, asked = world.tower_chain.lane, 0
+
+    async def count(lane: LaneKey, *, confirmations: int = 0) -> LaneOnChain:
+        nonlocal asked
+        asked += not confirmations
+        return await really(lane, confirmations=confirmations)
+
+    world.tower_chain.lane = count  # type: ignore[method-assign]
+    await world.line.handler(b"Q" * 32, invented(world, 0, 400))
+    assert asked == 0, "not while the peer waits"
+    with trio.move_on_after(9.5):
+        await world.watch()
+    assert 100 < asked <= 10 * watchtower.LOOKS
+
+
+async def test_strangers_that_talk_without_end_do_not_silence_who_has_money_at_stake(
+    autojump_clock: MockClock, world: WatchWorld
+) -> None:
+    with trio.move_on_after(5):
+        await world.watch()
+    (voucher,) = world.payee.vouchers()
+    many = codec.pack({"payee": world.lane.payee, "rows": voucher.row() * 500})
+    refused = 0
+    for number in range(40):
+        refused += b"too_fast" in await world.line.handler(bytes([number]) * 32, many)
+    assert refused
+    assert codec.unpack(await world.line.handler(PROVIDER, many)) == {"held": 500}
+
+
 def test_the_first_half_of_the_lanes_own_window_is_the_providers() -> None:
     assert our_turn_s(LaneOnChain(exit_at=10_000, delay_s=4_000), 100) == 8_000
     assert our_turn_s(LaneOnChain(exit_at=10_000), 100) == 9_950
