@@ -143,12 +143,15 @@ class Watchtower:
         now_s = (await self._chain.head()).timestamp
         await self._look_at(self._to_look | {lane for lane in self._leaving if self._is_our_turn(lane, now_s)})
         due: dict[bytes, list[tuple[int, Voucher]]] = {}
+        ends: dict[bytes, int] = {}
         for lane, found in self._leaving.items():
             voucher = self._book.vouchers.get(lane)
             if voucher is not None and self._is_our_turn(lane, now_s):
                 due.setdefault(lane.payee, []).append((_worth(voucher, found), voucher))
-        for payee, gains in due.items():
-            await self._redeem(payee, gains)
+                ends[lane.payee] = min(found.exit_at, ends.get(lane.payee, found.exit_at))
+        # Several at once: a redemption waits to be mined, and payees that pay themselves could hold up all others.
+        order = sorted(due, key=lambda payee: (ends[payee], -sum(worth for worth, _ in due[payee]), payee))
+        await several(order, lambda payee: self._redeem(payee, due[payee]), at_once=AT_ONCE)
 
     def _is_our_turn(self, lane: LaneKey, now_s: int) -> bool:
         return now_s >= our_turn_s(self._leaving[lane], self._chain.exit_delay_s)
@@ -180,7 +183,7 @@ class Watchtower:
     async def _sweep_forever(self) -> None:
         while True:
             held = self._book.vouchers
-            self._swept = {lane: None for lane in held if lane not in self._book.unseen}
+            self._swept.update({lane: None for lane in held if lane not in self._book.unseen})
             self._empty_since = {lane: since for lane, since in self._empty_since.items() if lane in held}
             await trio.sleep(min(_LONGEST_SWEEP_S, max(1.0, self._chain.exit_delay_s / 8)))
 

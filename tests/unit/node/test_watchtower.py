@@ -7,10 +7,10 @@ import trio
 from msgspec.structs import replace
 from trio.testing import MockClock
 
-from ledger.ports import LaneKey, LaneOnChain
+from ledger.ports import LaneKey, LaneOnChain, Transaction
 from ledger.voucher import Domain, SessionKey, sign_voucher
 from market import codec
-from market.errors import BrokenInvariant
+from market.errors import BrokenInvariant, Unavailable
 from node import watchtower
 from node.watchtower import FOREVER, our_turn_s
 from tests.fakes.memory_chain_view import MemoryChainView
@@ -232,6 +232,75 @@ async def test_a_tower_killed_at_any_write_saves_what_it_had_confirmed(
         await leave(world)
         await world.watch()
     assert confirmed <= world.paid <= confirmed + 100 * kept
+
+
+async def left_for(world: WatchWorld, number: int, units: int) -> bytes:
+    """A payee of its own whose payer leaves now; the tower has its voucher of so many units."""
+    payer, payee, key = (bytes([number, one]) * 10 for one in (1, 2, 3))
+    session = SessionKey(key + bytes(12))
+    world.chain.mint(payer, units)
+    world.chain.give_gas(payer)
+    view = world.chain.view(payer)
+    await view.deposit(payee, session.address, units)
+    await view.start_exit(payee, session.address)
+    voucher = sign_voucher(session, Domain(view.chain_id, view.escrow), LaneKey(payer, payee, session.address), units)
+    await world.book.take(bytes([number]) * 32, payee, voucher.row())
+    return payee
+
+
+async def test_many_payees_that_leave_at_once_do_not_hold_up_each_other(
+    autojump_clock: MockClock, world: WatchWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each waits for its redemption to be mined: one after the other the last would come after its window."""
+    monkeypatch.setattr(watchtower, "AT_ONCE", 4)
+    payees = [await left_for(world, number, 10 + number) for number in range(1, 9)]
+    begun: list[bytes] = []
+    busy = most = 0
+
+    async def slow(payee: bytes, rows: object, *, urgent: bool = False) -> Transaction:
+        nonlocal busy, most
+        begun.append(payee)
+        busy += 1
+        most = max(most, busy)
+        await trio.sleep(600)
+        busy -= 1
+        if payee == payees[2]:
+            raise Unavailable("not this one", code="chain_unreachable")
+        return Transaction(hash=bytes(32), block=1, succeeded=True, gas_used=1)
+
+    world.tower_chain.redeem_many = slow  # type: ignore[method-assign,assignment]
+    with trio.move_on_after(DELAY_S * 0.9):
+        await world.watch()
+    assert set(begun) >= set(payees)
+    assert most == 4
+    assert "not this one" in world.tower.view().trouble
+
+
+async def test_whose_window_ends_first_and_then_who_has_the_most_is_redeemed_first(
+    autojump_clock: MockClock, world: WatchWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchtower, "AT_ONCE", 1)
+    late, small, large = [await left_for(world, number, units) for number, units in ((1, 900), (7, 5), (8, 50))]
+    begun: list[bytes] = []
+
+    async def note(payee: bytes, rows: object, *, urgent: bool = False) -> Transaction:
+        await trio.lowlevel.checkpoint()
+        begun.append(payee)
+        return Transaction(hash=bytes(32), block=1, succeeded=True, gas_used=1)
+
+    world.tower_chain.redeem_many = note  # type: ignore[method-assign,assignment]
+    really = world.tower_chain.lane
+    end_s = (await world.tower_chain.head()).timestamp + DELAY_S
+
+    async def same_moment(lane: LaneKey, *, confirmations: int = 0) -> LaneOnChain:
+        found = await really(lane, confirmations=confirmations)
+        return replace(found, exit_at=found.exit_at and end_s + 60 * (lane.payee == late))
+
+    world.tower_chain.lane = same_moment  # type: ignore[method-assign]
+    await trio.sleep(DELAY_S * 0.7)
+    world.tower._to_look.update(world.book.vouchers)
+    await world.tower.act()
+    assert begun == [large, small, late]
 
 
 def invented(world: WatchWorld, first: int, count: int) -> bytes:
