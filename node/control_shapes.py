@@ -105,10 +105,21 @@ class WatchView(TypedDict):
     trouble: str
 
 
+class DrawnView(TypedDict):
+    """What became of the vouchers that a provider was given, over all lanes and their whole life. ``vouched`` is the
+    sum of the other three: ``drawn`` from the escrow; ``outstanding``, which the lanes still hold; and ``lost``, which
+    they hold no more, as when the payer left and nobody redeemed in time."""
+
+    vouched: Money
+    drawn: Money
+    outstanding: Money
+    lost: Money
+
+
 class ProviderView(TypedDict):
-    """What the node sells. ``earned`` is what vouchers promise it, over all lanes and their whole life; ``unredeemed``
-    is what of that it still holds in signatures only. ``trouble`` says why lanes cannot be looked after, or is empty.
-    ``towers`` are the watchtowers that hold its vouchers."""
+    """What the node sells. ``earned`` is what vouchers promise it, over all lanes and their whole life; ``settled``
+    says what of it the chain has paid, and ``unredeemed`` what it still holds in signatures only. ``trouble`` says why
+    lanes cannot be looked after, or is empty. ``towers`` are the watchtowers that hold its vouchers."""
 
     paused: bool
     machine: str
@@ -117,6 +128,7 @@ class ProviderView(TypedDict):
     total_slots: int
     free_slots: int
     earned: Money
+    settled: DrawnView
     unredeemed: Money
     trouble: str
     towers: list[TowerView]

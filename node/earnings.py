@@ -11,13 +11,17 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 from msgspec import Struct
 
+from ledger.lane import LaneBooks, summarise
 from ledger.ports import Journal, JournalEntry
+from market.codec import unpack_record
 from market.duties import Role
 from market.errors import InvalidRequest
 from market.lease import FinalPaymentReceived, PaymentReceived
 from market.records import Award, Lease
 from market.signing import verify
 from node.control import money, rfc3339
+from node.control_shapes import DrawnView
+from node.drawn import drawn_view
 from node.lease_board import OPENED, PREFIX, Opened, decode_fact
 from node.wallet_shapes import EarningsLine, EarningsView
 
@@ -47,8 +51,11 @@ def earned_of(lease: str, gpu: str, entries: Iterable[JournalEntry]) -> list[Ear
     return found
 
 
-def group_earnings(payments: Sequence[Earned], by: str) -> EarningsView:
+def group_earnings(payments: Sequence[Earned], by: str, settled: DrawnView) -> EarningsView:
     """The payments added up, newest day first, else the most first. Pure.
+
+    Args:
+        settled: what became of the vouchers for them.
 
     Raises:
         InvalidRequest: ``bad_grouping``.
@@ -66,6 +73,7 @@ def group_earnings(payments: Sequence[Earned], by: str) -> EarningsView:
     return {
         "by": by,
         "total": money(sum(one.amount for one in payments)),
+        "settled": settled,
         "gpu_ms": sum(one.gpu_ms for one in payments),
         "lines": lines,
     }
@@ -87,6 +95,13 @@ async def read_earnings(journal: Journal, gpu_of: Callable[[str], str]) -> list[
             machine = verify(verify(opened.lease, Lease).record.award, Award).record.machine
             found += earned_of(stream.removeprefix(PREFIX), gpu_of(machine) or f"machine {machine}", entries)
     return found
+
+
+async def read_settled(journal: Journal) -> DrawnView:
+    """What became of all vouchers that this node was ever given, on any escrow."""
+    found = await journal.get_all("paid/")
+    books = [unpack_record(raw, LaneBooks) for key, raw in found.items() if "/lane/" in key]
+    return drawn_view(summarise(one) for one in books)
 
 
 def _key(one: Earned, by: str) -> str:

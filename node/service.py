@@ -31,6 +31,7 @@ from node.control import (
 )
 from node.control import Check as HealthCheck
 from node.cover_duties import in_stretches
+from node.drawn import drawn_view
 from node.health import health_checks
 from node.job_file.request import JobRequest
 from node.job_journal import LEASED, PREFIX, Submitted, history
@@ -324,7 +325,7 @@ class NodeService:
         selling = self._trading.selling if self._trading else None
         if selling is None:
             return None
-        first = selling.machines[0]
+        first, settled = selling.machines[0], drawn_view(selling.payee.summary())
         return {
             "paused": first.draining,
             "machine": first.description.name,
@@ -332,7 +333,8 @@ class NodeService:
             "price": price_view(first.description.price),
             "total_slots": sum(machine.description.slots for machine in selling.machines),
             "free_slots": sum(machine.inventory.free_slots for machine in selling.machines),
-            "earned": money(sum(lane.signed for lane in selling.payee.summary())),
+            "earned": settled["vouched"],
+            "settled": settled,
             "unredeemed": money(selling.collector.unredeemed()),
             "trouble": selling.collector.trouble,
             "towers": tower_views(selling),

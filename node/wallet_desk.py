@@ -20,7 +20,7 @@ from market.money import parse_tokens
 from node import views
 from node.account_text import is_account, read_account
 from node.control import money, rfc3339
-from node.earnings import group_earnings, read_earnings
+from node.earnings import group_earnings, read_earnings, read_settled
 from node.payout_keeper import PayoutKeeper
 from node.stake_desk import StakeDesk
 from node.trading import TradingNode, World
@@ -168,7 +168,8 @@ class WalletDesk(StakeDesk):
         }
 
     async def earnings(self, by: str) -> EarningsView:
-        return group_earnings(await read_earnings(self._world.journal, self._gpu_of), by)
+        journal = self._world.journal
+        return group_earnings(await read_earnings(journal, self._gpu_of), by, await read_settled(journal))
 
     @property
     def _lanes(self) -> Any:

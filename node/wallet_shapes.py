@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from node.control_shapes import LaneView, Money
+from node.control_shapes import DrawnView, LaneView, Money
 
 
 class ReadyCall(TypedDict):
@@ -121,10 +121,13 @@ class EarningsLine(TypedDict):
 
 
 class EarningsView(TypedDict):
-    """Vouched earnings, grouped. ``total`` is the sum of the lines and of this node's receipts as a provider."""
+    """Vouched earnings, grouped. ``total`` is the sum of the lines and of this node's receipts as a provider;
+    ``settled`` says what of it the chain has paid. (Books that were restored from an old copy know only of sums what
+    they have lost: then ``settled`` counts more than ``total``.)"""
 
     by: str
     total: Money
+    settled: DrawnView
     gpu_ms: int
     lines: list[EarningsLine]
 

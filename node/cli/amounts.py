@@ -27,3 +27,10 @@ def at_risk(leased: dict[str, Any]) -> str:
 def price(value: object) -> str:
     """A price of an event, per hour."""
     return safe(value.get("hourly", "?") if isinstance(value, dict) else value)
+
+
+def not_drawn(settled: dict[str, Any] | None) -> str:
+    """What of the vouched sum the chain has not paid; empty when it has paid all."""
+    found = settled or {}
+    said = (("outstanding", "not drawn yet"), ("lost", "lost: the payer took it back before it was drawn"))
+    return " · ".join(f"{amount(found[name])} {words}" for name, words in said if units(found.get(name)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from node.cli.amounts import amount
+from node.cli.amounts import amount, not_drawn
 from node.cli.node_access import connect
 from node.cli.options import Command, current_session
 from node.cli.terminal import table
@@ -22,6 +22,8 @@ _HOUR_MS = 3_600_000
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values on stdout.")
 def earnings(by: str, as_csv: bool) -> None:
     """What selling brought in. The lines add up to the sum of the receipts, to the unit.
+
+    They count what was vouched. What of it was not drawn from the escrow yet, or is lost, is told below them.
 
     A provider knows a job by its lease; 'cfab receipts' has both.
     """
@@ -43,3 +45,5 @@ def earnings(by: str, as_csv: bool) -> None:
         ]
         print(table((by.upper(), "EARNED (tokens)", "GPU HOURS", "LEASES"), shown))
         print(f"total     {amount(view.get('total'))} tokens")
+        if told := not_drawn(view.get("settled")):
+            print(f"          of this {told}")

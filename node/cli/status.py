@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from node.cli.amounts import amount, price, units
+from node.cli.amounts import amount, not_drawn, price, units
 from node.cli.node_access import connect
 from node.cli.options import Command, current_session
 from node.cli.terminal import mark, safe, short
@@ -88,7 +88,9 @@ def provider_line(view: dict[str, Any]) -> str:
     """What the node sells, in one line."""
     busy = int(view.get("total_slots") or 0) - int(view.get("free_slots") or 0)
     state = "paused by you" if view.get("paused") else "offering"
+    told = not_drawn(view.get("settled"))
     return (
         f"{state} · {safe(view.get('gpu'))} at {price(view.get('price'))} · {busy} of {safe(view.get('total_slots'))}"
         f" slot{'s' if view.get('total_slots') != 1 else ''} busy · earned {amount(view.get('earned'))} tokens"
+        f"{f' (of this {told})' if told else ''}"
     )

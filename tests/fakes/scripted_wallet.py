@@ -122,7 +122,8 @@ class ScriptedWallet:
         self._try("earnings")
         key = {"day": "2026-11-23", "gpu": "=RTX4090", "job": "1e" * 16}[by]
         line: Any = {"key": key, "amount": money(84), "gpu_ms": 3_600_000, "leases": 1}
-        return {"by": by, "total": money(84), "gpu_ms": 3_600_000, "lines": [line]}
+        settled: Any = {"vouched": money(84), "drawn": money(50), "outstanding": money(30), "lost": money(4)}
+        return {"by": by, "total": money(84), "settled": settled, "gpu_ms": 3_600_000, "lines": [line]}
 
     async def stake(self, provider: str = "") -> StakeView:
         self._try("stake")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node.cli.status import chain_way_line, risk_lines, watch_line
+from node.cli.status import chain_way_line, provider_line, risk_lines, watch_line
 from node.control import money
 
 
@@ -27,6 +27,14 @@ def test_a_tower_tells_whom_it_watches() -> None:
     assert watch_line(view) == "5 lanes of 2 providers · 0.000000 tokens saved"
     loud = watch_line(view | {"leaving": 1, "trouble": "no gas"})
     assert loud.endswith("· 1 payers leaving · ! no gas")
+
+
+def test_what_is_earned_is_told_apart_from_what_is_only_vouched() -> None:
+    view = {"total_slots": 1, "free_slots": 1, "gpu": "A100", "earned": money(347)}
+    parts = {"vouched": money(347), "drawn": money(234), "outstanding": money(0), "lost": money(113)}
+    told = "earned 0.000347 tokens (of this 0.000113 lost: the payer took it back before it was drawn)"
+    assert provider_line(view | {"settled": parts}).endswith(told)
+    assert provider_line(view | {"settled": parts | {"lost": money(0)}}).endswith("earned 0.000347 tokens")
 
 
 def an_endpoint(name: str, state: str = "well", note: str = "") -> dict[str, object]:

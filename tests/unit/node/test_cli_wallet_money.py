@@ -164,6 +164,7 @@ def test_payouts_tell_where_earnings_go(wallet: ScriptedWallet, home: Path) -> N
 def test_earnings_in_three_forms(wallet: ScriptedWallet, home: Path, by: str) -> None:
     shown = cfab(home, "provider", "earnings", "--by", by)
     assert "total     0.000084 tokens" in shown.out.decode()
+    assert "of this 0.000030 not drawn yet · 0.000004 lost: the payer took it back" in shown.out.decode()
     assert cfab(home, "provider", "earnings", "--by", by, "--json").json["total"]["units"] == 84
     (row,) = csv.DictReader(io.StringIO(cfab(home, "provider", "earnings", "--by", by, "--csv").out.decode()))
     assert (row["tokens"], row["units"], row["gpu_ms"]) == ("0.000084", "84", "3600000")

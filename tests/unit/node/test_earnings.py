@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from market.errors import InvalidRequest
+from node.drawn import drawn_view
 from node.earnings import Earned, earned_of, group_earnings
 
 DAY_MS = 86_400_000
@@ -23,9 +24,13 @@ PAYMENTS = [
     earned("l3", "A100", MIDNIGHT + DAY_MS, 100),
 ]
 
+ALL_DRAWN = drawn_view([])
+
 
 def lines(by: str) -> list[tuple[str, int, int]]:
-    return [(one["key"], one["amount"]["units"], one["leases"]) for one in group_earnings(PAYMENTS, by)["lines"]]
+    return [
+        (one["key"], one["amount"]["units"], one["leases"]) for one in group_earnings(PAYMENTS, by, ALL_DRAWN)["lines"]
+    ]
 
 
 def test_a_payment_counts_on_the_day_on_which_it_came_and_the_newest_day_is_first():
@@ -38,9 +43,10 @@ def test_models_and_jobs_are_told_with_the_most_first():
 
 
 def test_nothing_earned_is_an_empty_table():
-    assert group_earnings([], "day") == {
+    assert group_earnings([], "day", drawn_view([])) == {
         "by": "day",
         "total": {"amount": "0.000000", "units": 0},
+        "settled": {key: {"amount": "0.000000", "units": 0} for key in ("vouched", "drawn", "outstanding", "lost")},
         "gpu_ms": 0,
         "lines": [],
     }
@@ -50,5 +56,5 @@ def test_nothing_earned_is_an_empty_table():
 @pytest.mark.parametrize("by", ["", "month", "\x1b[2J"])
 def test_another_grouping_is_refused(by: str):
     with pytest.raises(InvalidRequest) as refused:
-        group_earnings(PAYMENTS, by)
+        group_earnings(PAYMENTS, by, ALL_DRAWN)
     assert refused.value.code == "bad_grouping"

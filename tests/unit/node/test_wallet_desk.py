@@ -302,6 +302,7 @@ def test_earnings_equal_the_receipts_and_go_to_the_owner():
             assert is_plain(view)
             assert view["total"]["units"] == earned == sum(line["amount"]["units"] for line in view["lines"])
         assert [line["key"] for line in by_gpu["lines"]] == ["none"]
+        assert [one["units"] for one in view["settled"].values()] == [earned, earned, 0, 0]  # type: ignore[attr-defined]
         waiting = await desk.payouts()
         assert waiting["waiting"] is not None
         assert waiting["waiting"]["units"] == earned
