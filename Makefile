@@ -55,7 +55,7 @@ simulation: ## many nodes in one process on a virtual clock
 integration: setup-test ## real engine, real chain, several node processes
 	$(PYTEST) tests/integration
 
-bench: setup-test ## measured figures, never asserted: matching, shortlist, intake, late-joiner, first-try, nodes (ARGS="first-try": one)
+bench: setup-test ## measured figures, never asserted: matching, shortlist, intake, late-joiner, first-try, money, nodes (ARGS="first-try": one)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 bench-peers: ## our matching beside a published scheduler's own example, on one core (needs cargo)
