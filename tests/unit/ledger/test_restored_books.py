@@ -35,7 +35,9 @@ async def world(autojump_clock: MockClock) -> LaneWorld:
 
 
 @pytest.mark.parametrize("order", [(A, B, C), (B, A, C), (C, B, A)])
-async def test_a_payer_pays_nothing_twice(world: LaneWorld, order: tuple[bytes, ...]) -> None:
+async def test_a_payer_pays_nothing_twice(
+    autojump_clock: MockClock, world: LaneWorld, order: tuple[bytes, ...]
+) -> None:
     owed = {A: 110, B: 90, C: 20}
     for lease in order:
         for _ in range(2):
@@ -47,7 +49,7 @@ async def test_a_payer_pays_nothing_twice(world: LaneWorld, order: tuple[bytes, 
     assert world.paid == sum(owed.values())
 
 
-async def test_what_no_open_lease_can_have_cost_is_paid_on_top(world: LaneWorld) -> None:
+async def test_what_no_open_lease_can_have_cost_is_paid_on_top(autojump_clock: MockClock, world: LaneWorld) -> None:
     for lease in (A, B, C):
         await world.payer.release(lease)
         await world.payee.release(lease)
