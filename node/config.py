@@ -16,7 +16,7 @@ from msgspec import Struct, field
 
 from market.errors import InvalidRequest
 from node import config_keys
-from node.config_checks import check_provider
+from node.config_checks import check_payout, check_provider
 from node.config_values import ConfigError, GpuChoice, line_of
 from node.home import API_SOCKET, CONFIG_FILE
 
@@ -212,18 +212,28 @@ def _assemble(home: Path, read: config_keys.Reading) -> NodeConfig:
             fix="add [chain] with rpc, chain_id, escrow and token to the config",
             where=read.place("watch", "serve"),
         )
-    provider = ProviderConfig(**read.section("provider"))
-    check_provider(provider, read.place)
     node.setdefault("name", "node")
     node["api_socket"] = home / node.get("api_socket", API_SOCKET)
     return NodeConfig(
         home=home,
         chain=ChainConfig(**chain) if chain else None,
-        provider=provider,
+        provider=_provider(read),
         requester=RequesterConfig(**read.section("requester")),
         watch=watch,
         wallet=WalletConfig(**read.section("wallet")),
-        payout=PayoutConfig(**read.section("payout")),
+        payout=_payout(read),
         sources=read.sources,
         **node,
     )
+
+
+def _provider(read: config_keys.Reading) -> ProviderConfig:
+    provider = ProviderConfig(**read.section("provider"))
+    check_provider(provider, read.place)
+    return provider
+
+
+def _payout(read: config_keys.Reading) -> PayoutConfig:
+    payout = PayoutConfig(**read.section("payout"))
+    check_payout(payout, read.place)
+    return payout

@@ -10,10 +10,26 @@ from market.pricing import CAP_FLOORS
 from node.config_values import ConfigError
 
 if TYPE_CHECKING:
-    from node.config import ProviderConfig
+    from node.config import PayoutConfig, ProviderConfig
 
 Place = Callable[[str, str], str]
 """``place(section, key)``: where a value was given, empty for a default."""
+
+
+def check_payout(payout: PayoutConfig, place: Place) -> None:
+    """Check that settings of payouts say where they go: without that nothing is ever sent, and nobody is told.
+
+    Raises:
+        ConfigError: there is no address.
+    """
+    given = next((where for key in ("threshold", "every", "keep") if (where := place("payout", key))), "")
+    if given and not payout.address:
+        raise ConfigError(
+            "payouts have no address, so nothing would be sent",
+            code="missing_key",
+            fix='add address = "0x…" under [payout], an account of yours, or remove the section',
+            where=given,
+        )
 
 
 def check_provider(provider: ProviderConfig, place: Place) -> None:

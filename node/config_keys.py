@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from market.errors import InvalidRequest
 from market.quoting import MAX_DISCOUNT
 from node import config_values as values
-from node.config_values import ConfigError, line_of
+from node.config_values import ConfigError, header_line, line_of
 
 Reader = Callable[[Any], Any]
 
@@ -318,8 +318,8 @@ class Reading:
         """
         for section, table in tables.items():
             if section not in KEYS or not isinstance(table, dict):
-                where = f"{self.path}:{line_of(self.text, '', section) if section not in KEYS else 1}"
-                raise _unknown(f"[{section}]", section, list(KEYS), where)
+                line = header_line(self.text, section) or line_of(self.text, "", section)
+                raise _unknown(f"[{section}]", section, list(KEYS), f"{self.path}:{line}")
             for key, value in table.items():
                 where = f"{self.path}:{line_of(self.text, section, key)}"
                 if key not in KEYS[section]:

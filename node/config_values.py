@@ -251,5 +251,11 @@ def line_of(text: str, section: str, key: str) -> int:
     return 1
 
 
+def header_line(text: str, section: str) -> int:
+    """The line where ``[section]``, ``[[section]]`` or a part of it begins; 0 if nowhere."""
+    header = re.compile(rf"\s*\[+\s*[\"']?{re.escape(section)}[\"']?\s*[\].]")
+    return next((number for number, line in enumerate(text.splitlines(), 1) if header.match(line)), 0)
+
+
 def _wrong(message: str, fix: str = "") -> ConfigError:
     return ConfigError(message, code="bad_config", fix=fix)

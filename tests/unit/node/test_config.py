@@ -157,7 +157,16 @@ def test_the_limit_of_a_day_and_payouts_are_settings(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("every", "read"), [('"day"', "day"), ("15", "15"), ('"1"', "1"), ('"28"', "28"), ('""', "")])
 def test_a_schedule_is_a_word_or_a_day(tmp_path: Path, every: str, read: str) -> None:
-    assert load(tmp_path, f"[payout]\nevery = {every}\n").payout.every == read
+    assert load(tmp_path, f"[payout]\naddress = '{OWNER}'\nevery = {every}\n").payout.every == read
+
+
+@pytest.mark.parametrize("line", ["threshold = '5'", "every = 'week'", "keep = '1'"])
+def test_a_payout_to_nowhere_is_refused(tmp_path: Path, line: str) -> None:
+    error = refused(tmp_path, f"[wallet]\n\n[payout]\n{line}\n")
+    assert (error.code, error.where) == ("missing_key", f"{tmp_path}/config.toml:4")
+    assert "address" in error.fix
+    given = load(tmp_path, f"[payout]\n{line}\n", environ={"CFAB_PAYOUT_ADDRESS": OWNER})
+    assert given.payout.address.hex() == OWNER[2:].lower()
 
 
 @pytest.mark.parametrize(
@@ -179,7 +188,7 @@ def test_a_schedule_is_a_word_or_a_day(tmp_path: Path, every: str, read: str) ->
 )
 def test_a_payout_that_would_lose_money_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError):
-        load(tmp_path, f"[payout]\n{text}\n")
+        load(tmp_path, f"[payout]\n{text}\n" + ("" if "address" in text else f"address = '{OWNER}'\n"))
 
 
 def test_an_address_without_a_checksum_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -214,6 +223,10 @@ def test_variable_may_hold_a_list_a_number_and_a_switch(tmp_path: Path) -> None:
     [
         ("[node]\n\nlisten_on = []\n", 3, "unknown_key", "did you mean 'listen'?"),
         ("[nod]\nname = 'a'\n", 1, "unknown_key", "did you mean 'node'?"),
+        ("[node]\n\n[chain2]\nrpc = 'a'\n", 3, "unknown_key", "did you mean 'chain'?"),
+        ("[node]\n\n[[peers]]\nkey = 'a'\n", 3, "unknown_key", "known here: node"),
+        ("\npeers = 2\n[node]\n", 2, "unknown_key", "known here: node"),
+        ("[node]\n\n[peers.first]\nkey = 'a'\n", 3, "unknown_key", "known here: node"),
         ("[provider]\nzzz = 1\n", 2, "unknown_key", "known here: price"),
         ("[node]\nprovide = 'yes'\n", 2, "bad_config", ""),
         ("[node]\nlisten = '/ip4/1.2.3.4/udp/5'\n", 2, "bad_config", "/tcp/4001"),
@@ -307,7 +320,7 @@ def test_every_example_can_be_used(tmp_path: Path) -> None:
     for section, keys in KEYS.items():
         lines = [f"{key} = {rule.example}" for key, rule in keys.items() if "…" not in rule.example]
         text += "" if section == "chain" else f"[{section}]\n" + "\n".join(lines) + "\n"
-    assert load(tmp_path, text).provider.surge
+    assert load(tmp_path, text, environ={"CFAB_PAYOUT_ADDRESS": OWNER}).provider.surge
 
 
 def test_what_is_not_toml_is_one_sentence(tmp_path: Path) -> None:
