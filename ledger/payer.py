@@ -72,6 +72,10 @@ class Payer:
         """The lane on which we pay ``payee``."""
         return LaneKey(payer=self._account, payee=payee, signer=self._key.address)
 
+    def is_ours(self, lane: LaneKey) -> bool:
+        """Whether vouchers of our key draw from the lane, or it is in our books. Others may be a stranger's doing."""
+        return (lane.payer == self._account and lane.signer == self._key.address) or self._lanes.knows(lane)
+
     def prove_lane(self, payee: bytes, subject: bytes) -> bytes:
         """Our session key's signature that a request about the lane to ``payee`` is ours."""
         return self._key.sign(lane_proof_digest(self._domain, self.lane(payee), subject))

@@ -54,7 +54,7 @@ async def open_buying(world: World, settings: TradingSettings, intake: OfferInta
     reports = ReportDesk(desk.boards, signer=world.signer, payer=payer, network=world.network, clock=world.clock)
     kept = await _open_kept(world)
     lanes = _open_keeper(world, settings, payer, kept)
-    log = LaneLog(world.chain, world.journal, start_block=settings.start_block)
+    log = LaneLog(world.chain, world.journal, start_block=settings.start_block, is_ours=payer.is_ours)
     history = LaneHistory(world.chain, log)
     duties = RequesterDuties(
         reports,

@@ -7,6 +7,8 @@ has everything read anew.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import trio
 from msgspec import Struct
 
@@ -43,11 +45,14 @@ class LaneLog:
     """All events about lanes that our account pays from.
 
     Args:
+        is_ours: whether we use the lane. A deposit of one unit opens a lane with any account as its payer: what
+            strangers open in our name would cost us room for ever, and them a little gas.
         start_block: first block that can hold an event of ours.
     """
 
-    def __init__(self, chain: Chain, journal: Journal, *, start_block: int) -> None:
+    def __init__(self, chain: Chain, journal: Journal, *, start_block: int, is_ours: Callable[[LaneKey], bool]) -> None:
         self._chain = chain
+        self._is_ours = is_ours
         self._journal = journal
         self._start_block = start_block
         self._root = f"lanelog/{chain.chain_id}-{chain.escrow.hex()}-{chain.account.hex()}"
@@ -90,7 +95,8 @@ class LaneLog:
             raw = await self._journal.get(self._root)
             self._place = unpack_record(raw, _Place) if raw is not None else _Place(next_block=self._start_block)
             entries = await self._journal.read(self._stream(self._place))
-            self._kept = [unpack_record(entry.body, LaneEvent) for entry in entries]
+            kept = [unpack_record(entry.body, LaneEvent) for entry in entries]
+            self._kept = [one for one in kept if self._is_ours(one.lane)]
         return self._place
 
     async def _keep(self, events: list[LaneEvent], place: _Place, next_block: int) -> _Place:
@@ -107,7 +113,8 @@ class LaneLog:
 
     def _ours(self, events: list[LedgerEvent]) -> list[LaneEvent]:
         found = [_read(event) for event in events]
-        ours = [one for one in found if one is not None and one.lane.payer == self._chain.account]
+        account = self._chain.account
+        ours = [one for one in found if one is not None and one.lane.payer == account and self._is_ours(one.lane)]
         return sorted(ours, key=lambda one: (one.block, one.index))
 
     def _stream(self, place: _Place) -> str:

@@ -8,11 +8,12 @@ from functools import partial
 
 import pytest
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from ledger.lane_journal import replay
 from ledger.payer import Payer
-from ledger.voucher import Domain, check_voucher
+from ledger.voucher import Domain, SessionKey, check_voucher
 from market.errors import FabricError, InvalidRequest, PeerFault, Unavailable
 from tests.fakes.lane_world import TOKENS, LaneWorld
 
@@ -37,6 +38,19 @@ async def test_a_lease_is_funded_up_to_its_cap(autojump_clock: MockClock, world:
     assert mined is not None
     assert mined.succeeded
     assert (world.held, world.kept) == (100, TOKENS - 100)
+
+
+async def test_a_lane_with_a_strangers_signer_is_ours_only_when_it_is_in_the_books(
+    autojump_clock: MockClock, world: LaneWorld
+) -> None:
+    before, foreign = world.lane, replace(world.lane, signer=b"s" * 20)
+    await world.payer.reserve(A, before.payee, 5)
+    await world.payer.ensure_funded(A)
+    world.session = SessionKey(b"n" * 32)
+    await world.restart_payer()
+    now = world.payer.lane(before.payee)
+    assert [world.payer.is_ours(lane) for lane in (now, before, foreign)] == [True, True, False]
+    assert not world.payer.is_ours(replace(now, payer=b"x" * 20))
 
 
 async def test_funding_again_or_after_a_restart_deposits_nothing(autojump_clock: MockClock, world: LaneWorld) -> None:

@@ -47,7 +47,7 @@ def test_a_lane_without_a_past_has_no_transactions() -> None:
 async def test_kept_events_that_do_not_agree_with_the_chain_are_read_anew() -> None:
     """A reorg deeper than what is waited for: the deposit is in another block now, and was twice as much."""
     chain: Any = LongChain(1_000, [an_event("Deposited", block=10, amount=30)])
-    history = LaneHistory(chain, LaneLog(chain, MemoryJournal(), start_block=0))
+    history = LaneHistory(chain, LaneLog(chain, MemoryJournal(), start_block=0, is_ours=lambda _lane: True))
     assert (await history.totals(LANE)).adds_up is True
     chain.all, chain.balance = [an_event("Deposited", block=12, amount=60)], 60
     totals = await history.totals(LANE)
@@ -56,7 +56,9 @@ async def test_kept_events_that_do_not_agree_with_the_chain_are_read_anew() -> N
 
 async def test_a_lie_that_stays_is_shown_and_not_asked_for_for_ever() -> None:
     chain: Any = LongChain(1_000, [an_event("Deposited", block=10, amount=31)])
-    totals = await LaneHistory(chain, LaneLog(chain, MemoryJournal(), start_block=0)).totals(LANE)
+    totals = await LaneHistory(
+        chain, LaneLog(chain, MemoryJournal(), start_block=0, is_ours=lambda _lane: True)
+    ).totals(LANE)
     assert not totals.adds_up
     assert len(chain.asked) <= 4
 

@@ -43,7 +43,7 @@ class LongChain:
 
 
 def log_of(chain: Any, journal: MemoryJournal, start_block: int = 17) -> LaneLog:
-    return LaneLog(chain, journal, start_block=start_block)
+    return LaneLog(chain, journal, start_block=start_block, is_ours=lambda lane: lane.signer == LANE.signer)
 
 
 async def units(log: LaneLog) -> list[int]:
@@ -83,6 +83,25 @@ async def test_only_lanes_that_we_pay_from_are_kept() -> None:
     assert await units(log) == [0]
     assert [event.units for event in await log.events(others[1])] == [9]
     assert await log.events(others[0]) == []
+
+
+async def test_lanes_that_strangers_open_in_our_name_take_no_room() -> None:
+    """A deposit of one unit names any payer: for the price of gas they would grow what we keep for ever."""
+    strangers = [LaneKey(payer=LANE.payer, payee=LANE.payee, signer=bytes([n]) * 20) for n in range(1, 9)]
+    events = [an_event("Deposited", lane=lane, block=20 + n, amount=1) for n, lane in enumerate(strangers)]
+    chain, journal = LongChain(1_000, [*events, an_event("Deposited", block=40, amount=9)]), MemoryJournal()
+    log = log_of(chain, journal)
+    assert await units(log) == [9]
+    assert len(await journal.read_all()) == 1
+    assert await log.events(strangers[0]) == []
+
+
+async def test_what_an_older_journal_keeps_of_strangers_is_not_taken_up() -> None:
+    stranger = LaneKey(payer=LANE.payer, payee=LANE.payee, signer=b"s" * 20)
+    chain, journal = LongChain(1_000, [an_event("Deposited", lane=stranger, block=20, amount=1)]), MemoryJournal()
+    before = LaneLog(chain, journal, start_block=17, is_ours=lambda _lane: True)  # type: ignore[arg-type]
+    assert len(await before.events(stranger)) == 1
+    assert await log_of(chain, journal).events(stranger) == []
 
 
 async def test_a_chain_that_is_younger_than_our_start_has_no_past() -> None:

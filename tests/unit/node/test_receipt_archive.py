@@ -34,7 +34,7 @@ async def an_archive(journal: MemoryJournal, account: bytes = PAYER) -> tuple[Re
     chain.mint(account, 1_000)
     chain.give_gas(account)
     view = chain.view(account)
-    history = LaneHistory(view, LaneLog(view, journal, start_block=0))
+    history = LaneHistory(view, LaneLog(view, journal, start_block=0, is_ours=lambda _lane: True))
     return ReceiptArchive(journal, view, history, gpu_of=no_card), chain
 
 
