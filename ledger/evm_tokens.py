@@ -3,16 +3,22 @@ payout and a redemption never race for a nonce."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from eth_utils.address import to_checksum_address
 from hexbytes import HexBytes
 from web3 import Web3
 
 from ledger.evm_chain import EvmChain
 from ledger.evm_reader import MAX_EVENT_BLOCKS, token_at
+from ledger.evm_rpc import MAX_ENDPOINTS, Answer
 from ledger.ports import ChainHead, Transaction
 from ledger.token_account import TokenTransfer
+from market.errors import Unavailable
 
 _TRANSFER = Web3.keccak(text="Transfer(address,address,uint256)")
+Sight = tuple[list[TokenTransfer], ChainHead]
 
 
 class EvmTokens:
@@ -60,7 +66,14 @@ class EvmTokens:
         return await self._sender.send(self.token, bytes.fromhex(data[2:]))
 
     async def transfers_since(self, to: bytes, from_block: int) -> tuple[list[TokenTransfer], ChainHead]:
-        """Our transfers to one account from a block on, and the newest block looked at: both of one endpoint."""
+        """Our transfers to one account from a block on, and the newest block looked at: both of one endpoint.
+
+        Where there are several endpoints, each is asked: on this hangs whether a payout is sent again, and one that
+        hides a part of the log would have it sent twice.
+
+        Raises:
+            Unavailable: ``endpoints_differ``: only one of several shows a transfer, or one alone shows none.
+        """
 
         def question(web3: Web3) -> tuple[list[TokenTransfer], ChainHead]:
             block = web3.eth.get_block("latest")
@@ -71,7 +84,25 @@ class EvmTokens:
                 found += self._read_log(web3, to=to, first=first, last=last)
             return found, head
 
-        return await self._rpc.ask(question)
+        if not self._rpc.several:
+            return await self._rpc.ask(question)
+        return self._agreed(await self._rpc.ask_each(question, most=MAX_ENDPOINTS))
+
+    def _agreed(self, answers: Sequence[Answer[Sight]]) -> Sight:
+        """What at least two saw, as of the endpoint that is behind the others."""
+        if len(answers) == 1:
+            if answers[0].value[0]:
+                return answers[0].value
+            raise Unavailable("only one endpoint answers, and it shows no payout", code="endpoints_differ")
+        facts = [{(one.transaction, one.amount) for one in answer.value[0]} for answer in answers]
+        seen = Counter(fact for each in facts for fact in each)
+        if any(count < 2 for count in seen.values()):
+            counts = [Answer(answer.endpoint, len(answer.value[0])) for answer in answers]
+            self._rpc.dispute("transfers since a payout", counts)
+            raise Unavailable("the endpoints do not agree on what was paid out", code="endpoints_differ")
+        found = {one.transaction: one for answer in answers for one in answer.value[0]}
+        head = min((answer.value[1] for answer in answers), key=lambda head: head.timestamp)
+        return sorted(found.values(), key=lambda one: one.block), head
 
     def _read_log(self, web3: Web3, *, to: bytes, first: int, last: int) -> list[TokenTransfer]:
         parties = [HexBytes(account.rjust(32, b"\0")) for account in (self.account, to)]
