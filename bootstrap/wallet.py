@@ -125,6 +125,7 @@ def _not_a_wallet(path: Path) -> InvalidRequest:
     return InvalidRequest(
         "the file is not an encrypted wallet",
         code="bad_wallet",
-        fix="name a keystore file (Web3 Secret Storage, version 3), or create a new wallet",
+        fix="name a keystore file (Web3 Secret Storage, version 3). If this is the node's own, which is never "
+        "overwritten: move it away first, then put a copy of it here, import its key or create a new wallet",
         where=str(path),
     )

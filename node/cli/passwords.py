@@ -10,22 +10,24 @@ from market.errors import InvalidRequest
 from node.cli.failures import Usage
 
 _MAX_BYTES = 4096
+MIN_NEW = 8
+"""Characters of a new password. Whoever copies the file can guess for as long as it likes."""
 VARIABLE = "CFAB_PASSWORD_FILE"
 
 
-def read_password(option: str | None, *, twice: bool = False) -> str:
+def read_password(option: str | None, *, new: bool = False) -> str:
     """The wallet's password.
 
     Args:
         option: ``--password-file`` as given; ``-`` reads stdin. Falls back to ``$CFAB_PASSWORD_FILE``, then a prompt.
-        twice: ask twice at the prompt, for a new password.
+        new: of a wallet that is made now: not too short, and asked for twice at the prompt.
 
     Raises:
         Usage: there is nobody to ask and no file, or the two answers differ.
-        InvalidRequest: the file cannot be read, is open to others, or the password is empty.
+        InvalidRequest: the file cannot be read, is open to others, or the password is empty or, if new, too short.
     """
     source = option or os.environ.get(VARIABLE, "")
-    return _checked(_from_source(source) if source else _ask(twice=twice), source)
+    return _checked(_from_source(source) if source else _ask(new=new), source, new=new)
 
 
 def read_other_password(option: str | None, *, prompt: str, flag: str) -> str:
@@ -41,7 +43,7 @@ def _from_source(source: str) -> str:
     return _decoded(sys.stdin.buffer.read(_MAX_BYTES + 1) if source == "-" else _read_file(source))
 
 
-def _checked(password: str, source: str) -> str:
+def _checked(password: str, source: str, *, new: bool = False) -> str:
     if not password:
         raise InvalidRequest(
             "the password is empty",
@@ -49,7 +51,19 @@ def _checked(password: str, source: str) -> str:
             fix="put it on the first line of the file" if source else "type at least one character",
             where="" if source == "-" else source,
         )
+    if new:
+        _refuse_short(password, "" if source == "-" else source)
     return password
+
+
+def _refuse_short(password: str, where: str = "") -> None:
+    if len(password) < MIN_NEW:
+        raise InvalidRequest(
+            f"the password is too short: whoever gets a copy of the wallet could guess its {len(password)} characters",
+            code="weak_password",
+            fix=f"take at least {MIN_NEW} characters; a few words are good",
+            where=where,
+        )
 
 
 def read_hidden(prompt: str, what: str) -> str:
@@ -65,7 +79,7 @@ def read_hidden(prompt: str, what: str) -> str:
     return getpass.getpass(prompt)
 
 
-def _ask(*, twice: bool) -> str:
+def _ask(*, new: bool) -> str:
     if not sys.stdin.isatty():
         raise Usage(
             "the wallet's password is needed and nobody can be asked",
@@ -74,7 +88,9 @@ def _ask(*, twice: bool) -> str:
     import getpass
 
     password = getpass.getpass("Wallet password: ")
-    if twice and getpass.getpass("Once more: ") != password:
+    if new and password:
+        _refuse_short(password)  # before it is typed once more
+    if new and getpass.getpass("Once more: ") != password:
         raise Usage("the two passwords differ", fix="try again")
     return password
 

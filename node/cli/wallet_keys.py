@@ -26,7 +26,7 @@ def create(password_file: str | None) -> None:
 
     path = wallet_path(make_home=True)
     _refuse_existing(path)
-    _created(path, create_wallet(path, read_password(password_file, twice=True)))
+    _created(path, create_wallet(path, read_password(password_file, new=True)))
 
 
 @click.command("import", cls=Command)
@@ -71,7 +71,7 @@ def import_(
         key = _from_phrase(mnemonic_file, index or 0, passphrase_file)
     else:
         key = _from_hex(key_file)
-    _created(path, create_wallet(path, read_password(password_file, twice=True), private_key=key))
+    _created(path, create_wallet(path, read_password(password_file, new=True), private_key=key))
 
 
 def wallet_path(*, make_home: bool = False) -> Path:
@@ -103,8 +103,14 @@ def _from_keystore(file: str, password_file: str | None) -> bytes:
 
     if not Path(file).exists():
         raise InvalidRequest("there is no such keystore", code="not_found", where=file)
+    if not Path(file).is_file():
+        fix = "name the file itself, such as UTC--… in it" if Path(file).is_dir() else "name an ordinary file"
+        raise InvalidRequest("a keystore is a file, and this is none", code="unreadable_file", fix=fix, where=file)
     password = read_other_password(password_file, prompt="Password of the keystore: ", flag="--keystore-password-file")
-    return load_wallet(Path(file), password)
+    try:
+        return load_wallet(Path(file), password)
+    except OSError as error:
+        raise _unreadable("keystore", error, file) from None
 
 
 def _read(name: str, what: str) -> str:
@@ -119,8 +125,12 @@ def _read(name: str, what: str) -> str:
     except FileNotFoundError:
         raise InvalidRequest(f"there is no such {what} file", code="not_found", where=name) from None
     except OSError as error:
-        message = f"the {what} file cannot be read: {error.strerror}"
-        raise InvalidRequest(message, code="unreadable_file", where=name) from None
+        raise _unreadable(what, error, name) from None
+
+
+def _unreadable(what: str, error: OSError, name: str) -> InvalidRequest:
+    message, fix = f"the {what} file cannot be read: {error.strerror}", "name a file that you may read"
+    return InvalidRequest(message, code="unreadable_file", fix=fix, where=name)
 
 
 def _created(path: Path, account: bytes) -> None:
@@ -138,6 +148,6 @@ def _refuse_existing(path: Path) -> None:
         raise InvalidRequest(
             "a wallet is already here and is never overwritten",
             code="wallet_exists",
-            fix="use it, or choose another home with --home",
+            fix="use it, move it to a safe place first, or choose another home with --home",
             where=str(path),
         )

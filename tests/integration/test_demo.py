@@ -197,7 +197,7 @@ def join_and_buy(market: Path, home: Path) -> None:
     shutil.copy(market / "join.toml", home / "config.toml")
     password = home / "password"
     password.touch(mode=0o600)
-    password.write_text("mine\n")
+    password.write_text("mine alone\n")
     account = cfab("wallet", "create", "--password-file", str(password), "--json", home=str(home))["account"]
     assert cfab("demo", "--fund", account, "--json", home=str(home))["tokens"]["amount"] == "100.000000"
     command = [sys.executable, "-m", "node.cli", "up", "--home", str(home), "--password-file", str(password)]

@@ -103,6 +103,31 @@ def test_unusable_password_is_refused(home: Path, password_file: Path, content: 
     assert not (home / "wallet.json").exists()
 
 
+@pytest.mark.parametrize("password", ["abc", "sieben7", "ä" * 7])
+def test_a_password_that_is_soon_guessed_is_refused(home: Path, password_file: Path, password: str) -> None:
+    password_file.write_text(password + "\n")
+    key = secret(home.parent / "key", KEY)
+    for words in (("create",), ("import", "--key-file", key)):
+        ended = cfab(home, "wallet", *words, "--password-file", str(password_file))
+        assert ended.code == 1
+        assert "the password is too short" in ended.err
+        assert "at least 8 characters" in ended.err
+        assert password not in ended.err
+    assert not (home / "wallet.json").exists()
+    password_file.write_text(password + "x" * (8 - len(password)) + "\n")
+    assert cfab(home, "wallet", "create", "--password-file", str(password_file)).code == 0
+
+
+def test_a_short_password_is_refused_before_it_is_typed_once_more(home: Path) -> None:
+    with on_terminal(home, "wallet", "create") as terminal:
+        terminal.wait_for("Wallet password: ")
+        terminal.type("abc\n")
+        code, seen = terminal.finish()
+    assert code == 1
+    assert b"too short" in seen
+    assert b"Once more" not in seen
+
+
 def test_nobody_to_ask_names_the_flag(home: Path) -> None:
     ended = cfab(home, "wallet", "create")
     assert ended.code == 2
@@ -179,6 +204,26 @@ def test_a_wrong_keystore_password_and_two_sources_are_told(home: Path, password
     assert cfab(home, "wallet", "import", "--keystore", str(tmp_path / "absent")).code == 4
     assert cfab(home, *line[:-1], secret(tmp_path / "x", "{}"), "--keystore-password-file", wrong).code == 1
     assert not (home / "wallet.json").exists()
+
+
+@pytest.mark.parametrize("option", ["--keystore", "--key-file", "--mnemonic-file"])
+def test_a_folder_is_no_file_of_keys(home: Path, password_file: Path, tmp_path: Path, option: str) -> None:
+    ended = cfab(home, "wallet", "import", option, str(tmp_path), "--password-file", str(password_file))
+    assert ended.code == 1
+    assert "fix: name " in ended.err
+    assert str(tmp_path) in ended.err
+
+
+def test_a_damaged_wallet_is_to_be_moved_away_first(home: Path, password_file: Path) -> None:
+    cfab(home, "wallet", "create", "--password-file", str(password_file))
+    (home / "wallet.json").write_text('{"version": 3, "cry')
+    assert "move it away first" in cfab(home, "wallet", "show").err
+    again = cfab(home, "wallet", "create", "--password-file", str(password_file))
+    assert again.code == 7
+    assert "move it to a safe place first" in again.err
+    assert (home / "wallet.json").read_text() == '{"version": 3, "cry'
+    (home / "wallet.json").rename(home / "damaged.json")
+    assert cfab(home, "wallet", "create", "--password-file", str(password_file)).code == 0
 
 
 @pytest.mark.parametrize("words", [("--index", "2"), ("--passphrase-file", "x"), ("--keystore-password-file", "x")])
