@@ -199,7 +199,7 @@ class EvmChain(EvmReader):
             raise InvalidRequest(
                 f"the account {to_checksum_address(self.account)} holds fewer tokens than it is to pay in",
                 code="tokens_short",
-                fix="send it more tokens, or take a smaller deposit",
+                fix="send it more tokens, or pay in fewer",
             )
 
     def _own_lane(self, payee: bytes, signer: bytes) -> tuple[str, str, str]:

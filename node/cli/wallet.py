@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,9 @@ def wallet(ctx: click.Context) -> None:
 
 for _verb in (create, import_, deposit, withdraw, history, payouts):
     wallet.add_command(_verb)
-wallet.add_command(withdraw, "exit")
+_exit = copy(withdraw)
+_exit.help = f"Another word for 'withdraw'. {withdraw.help}"
+wallet.add_command(_exit, "exit")
 
 
 @wallet.command(cls=Command)

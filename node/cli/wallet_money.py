@@ -23,6 +23,14 @@ from node.quantities import format_duration
 CHAIN_PATIENCE_S = 600.0
 """Some chains take minutes for a block that counts. Whoever stops waiting loses nothing: the node goes on."""
 _WEI_PER_COIN = 10**18
+_WORDS = {
+    "exit_started": "exit begun",
+    "stake_add": "stake added",
+    "stake_leave": "stake leaving",
+    "stake_take": "stake taken",
+    "stake_slash": "stake slashed",
+}
+"""Kinds of the history as people read them; programs get the kind itself."""
 
 
 @click.command(cls=Command)
@@ -107,7 +115,7 @@ def history(as_csv: bool, limit: int) -> None:
         rows = [
             (
                 str(line.get("time"))[:19].replace("T", " "),
-                line.get("kind"),
+                _word(line.get("kind")),
                 short(line.get("account"), 10),
                 amount(line["amount"]) if line.get("amount") else "-",
                 amount(line["returned"]) if line.get("returned") else "-",
@@ -220,6 +228,10 @@ def _show_ready(plan: dict[str, Any], sender: str | None) -> None:
     who = safe(sender) if sender else "any account that holds the tokens"
     session.say(f"send what is above, in this order, from {who}; what is not used comes back to")
     session.say(f"{safe(plan.get('payer'))}, this node's account")
+
+
+def _word(kind: object) -> str:
+    return _WORDS.get(str(kind)) or str(kind).replace("_", " ")
 
 
 def _how(ok: object) -> str:

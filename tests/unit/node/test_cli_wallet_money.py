@@ -136,6 +136,29 @@ def test_withdraw_and_its_old_word(wallet: ScriptedWallet, home: Path) -> None:
     assert "still pays" in cfab(home, "wallet", "withdraw", "abab").err
 
 
+def test_the_other_word_for_withdraw_says_so_in_the_help(home: Path) -> None:
+    assert "Another word for 'withdraw'." in cfab(home, "wallet", "--help").out.decode()
+    assert "Another word" not in cfab(home, "wallet", "withdraw", "--help").out.decode()
+    assert "without" in cfab(home, "wallet", "exit", "--help").out.decode().lower()
+
+
+def test_kinds_are_words_for_people_and_names_for_programs(
+    wallet: ScriptedWallet, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (line, *_rest) = cfab(home, "wallet", "history", "--json").json
+    kinds = ("exit_started", "exit_cancelled", "stake_add", "redeem", "something_newer")
+
+    async def history() -> list[Any]:
+        return [{**line, "kind": kind} for kind in kinds]
+
+    monkeypatch.setattr(wallet, "wallet_history", history)
+    shown = cfab(home, "wallet", "history").out.decode()
+    for words in ("exit begun", "exit cancelled", "stake added", "redeem", "something newer"):
+        assert f"  {words} " in shown
+    assert "_" not in shown
+    assert [one["kind"] for one in cfab(home, "wallet", "history", "--json").json] == list(kinds)
+
+
 def test_history_for_people_programs_and_spreadsheets(wallet: ScriptedWallet, home: Path) -> None:
     shown = cfab(home, "wallet", "history").out.decode().splitlines()
     assert len(shown) == 5
