@@ -13,6 +13,7 @@ from market.errors import Unavailable
 from node.auction import Auctioneer, Purse
 from node.award_shelf import AwardShelf
 from node.experience import Experience
+from node.gas_at_hand import missing_gas
 from node.kept_lanes import KeptLanes
 from node.lane_history import LaneHistory
 from node.lane_keeper import LaneKeeper
@@ -170,6 +171,7 @@ def _open_desk(
         purse=purse,
         rng=world.rng,
         funds=funds,
+        gas=partial(missing_gas, world),
         facts=partial(learned_job_facts, experience),
         shunned=experience.quiet,
         shelf=AwardShelf(world.folder / "awards"),

@@ -6,7 +6,7 @@ and types of events are only ever added; a reader skips what it does not know.
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from node.control_shapes import Money, PriceView, TransactionView
 
@@ -121,7 +121,8 @@ class Quoted(TypedDict):
 
 class WaitingForOffers(TypedDict):
     """Nobody can take the job now, and it was submitted with a time to wait: it stands in the node's queue ``until``
-    then and is tried again when offers come or change. Told once."""
+    then and is tried again when offers come or change. Told once. With ``message`` and
+    ``fix`` where what fits cannot be funded."""
 
     until: str
     offers: int
@@ -129,6 +130,8 @@ class WaitingForOffers(TypedDict):
     rejected: list[RejectedRule]
     closest: list[ClosestChange]
     suggestions: list[Suggestion]
+    message: NotRequired[str]
+    fix: NotRequired[str]
 
 
 class Refused(TypedDict):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from eth_utils.address import to_checksum_address
+
 from market.errors import InvalidRequest
 from market.explain import WhyNot
 from market.lease import LeaseState, Stage
@@ -12,6 +14,7 @@ from market.money import format_tokens
 from market.records import Award, ExitReason, Lease
 from market.signing import Verified, verify
 from node.control import money, price_view
+from node.gas_at_hand import GasMissing
 from node.quantities import format_duration
 
 GANG_LOST = "gang_incomplete"
@@ -91,11 +94,27 @@ def describe_shortage(needed: int, have: int, *, machines: int = 1) -> dict[str,
     return {
         "code": "insufficient_funds",
         "message": f"{who} sets aside at least {format_tokens(needed)} tokens, "
-        f"the wallet may spend {format_tokens(have)} now",
+        f"the wallet may spend {format_tokens(have)} now: {format_tokens(needed - have)} are missing",
         "fix": "send tokens to the wallet, or lower the maximum duration; when 'cfab wallet balance' shows enough, "
         "raise daily_limit under [wallet]",
         "retryable": True,
     }
+
+
+def describe_gas_shortage(missing: GasMissing) -> dict[str, Any]:
+    """The terminal event of a job for which the wallet cannot pay the chain to set anything aside."""
+    return {
+        "code": "gas_short",
+        "message": f"the wallet {to_checksum_address(missing.account)} cannot pay for gas: it holds "
+        f"{_gwei(missing.have)} gwei of the chain's own coin, and to set money aside for a job takes at least "
+        f"{_gwei(missing.needed)}",
+        "fix": "send the wallet some of the chain's own coin, or wait until gas is cheaper",
+        "retryable": True,
+    }
+
+
+def _gwei(wei: int) -> str:
+    return f"{wei // 10**9}.{wei % 10**9:09}".rstrip("0").rstrip(".")
 
 
 def describe_lost_gang(why: str) -> dict[str, Any]:

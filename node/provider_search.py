@@ -26,13 +26,14 @@ from node.auction import Auctioneer, Outcome, Purchase, Purse
 from node.auction import Tell as Say
 from node.control import rfc3339
 from node.gang_auction import GangAuctioneer
+from node.gas_at_hand import AskGas, enough_gas
 from node.grant_limits import MAX_UNFUNDED
 from node.held_machines import HeldMachines, best_hosts
 from node.job_file.facts import job_facts
 from node.job_file.request import JobRequest
 from node.job_journal import WAITING_FOR_OFFERS
 from node.job_leases import Won
-from node.job_outcome import describe_no_match, describe_shortage
+from node.job_outcome import describe_gas_shortage, describe_no_match, describe_shortage
 from node.job_queue import JobQueue
 from node.job_terms import ask_of_request, is_scattered, limits_of, name_binding_cap
 from node.match_view import describe_match, describe_why
@@ -61,6 +62,7 @@ class ProviderSearch:
         tell_all: adds the same event to the histories of several jobs.
         open_leases: makes what was won durable, all of it or nothing.
         funds: what could be set aside now, in units; None while that is not known.
+        gas: whether the wallet could not pay the gas of a deposit to any of these payees.
         facts: what is known of a job that makes one machine cheaper for it than another.
         shunned: providers that are not asked for a while, because they go on refusing at their own tag.
         unfunded: how many leases each provider granted that have no money yet.
@@ -75,6 +77,7 @@ class ProviderSearch:
         purse: Purse,
         rng: Random,
         funds: Callable[[], Awaitable[int | None]],
+        gas: AskGas = enough_gas,
         tell: Tell,
         tell_all: TellAll,
         open_leases: OpenLeases,
@@ -90,6 +93,7 @@ class ProviderSearch:
         self._clock = clock
         self._purse = purse
         self.funds = funds
+        self._gas = gas
         self._facts = facts
         self._tell = tell
         self._tell_all = tell_all
@@ -120,11 +124,17 @@ class ProviderSearch:
             place = self._queue.place(job.waiting, partial(self._fitting, job), slots=slots)
             with self._held.waiting(job.waiting, slots, partial(self._hosts, job)), place as job.place:
                 while await job.place.turn(self._until(job)):
-                    won, why_not = await self._auction(job)
-                    if won:
-                        return True
+                    # Asked before anybody is: an award that cannot be funded takes a provider's slot for nothing.
+                    _, found, why_not = self.look(job.request, job.spec)
+                    shortage = await self._shortage(job, found)
+                    if shortage is not None and not job.request.wait_ms:
+                        break  # no other provider would help
+                    if shortage is None:
+                        won, why_not = await self._auction(job)
+                        if won:
+                            return True
                     job.place.did_not_work_out()
-                    await self._tell_to_wait(job, why_not)
+                    await self._tell_to_wait(job, why_not, shortage)
             job.place = None
         if job.is_wanted:
             await self._no_match(job)
@@ -150,8 +160,6 @@ class ProviderSearch:
             if is_told:
                 await self._tell(job, kind, detail)
 
-        # Asked before anybody is: an award that cannot be funded takes a provider's slot for nothing.
-        job.funds = await self.funds()
         won, why_not = await self._buy(job, tell)
         if won:
             # Signed by the provider: from here on a node that stops must not cut us off half-way.
@@ -241,24 +249,38 @@ class ProviderSearch:
     def _until(self, job: Job) -> float:
         return trio.current_time() + (job.deadline - self._clock.now_ms()) / 1000
 
-    async def _tell_to_wait(self, job: Job, reasons: WhyNot) -> None:
+    async def _shortage(self, job: Job, found: Shortlist) -> dict[str, Any] | None:
+        """Why even the cheapest that fits cannot be funded now, as the terminal event of a job that does not wait. None
+        also where that is not known."""
+        job.funds, machines = await self.funds(), len(job.team)
+        caps = sorted(one.cap for one in found.matches)[:machines]
+        if len(caps) < machines:
+            return None
+        if job.funds is not None and sum(caps) > job.funds:
+            return describe_shortage(sum(caps), job.funds, machines=machines)
+        missing = await self._gas(sorted({one.offer.record.settlement.payee for one in found.matches}))
+        return describe_gas_shortage(missing) if missing is not None else None
+
+    async def _tell_to_wait(self, job: Job, reasons: WhyNot, shortage: dict[str, Any] | None) -> None:
         if job.is_told_to_wait or not job.request.wait_ms:
             return
         why = name_binding_cap(describe_why(reasons.offers, reasons), job.request)
         detail = {"until": rfc3339(job.deadline), **why}
+        if shortage is not None:
+            detail |= {name: shortage[name] for name in ("message", "fix")}
         await self._tell_all(job.team, WAITING_FOR_OFFERS, detail)
         for one in job.team:
             one.is_told_to_wait = True
 
     async def _no_match(self, job: Job) -> None:
         ask, found, reasons = self.look(job.request, job.spec)
-        if not found.matches or not self._are_enough(job, found):
+        if not found.matches or not job.auctions or not self._are_enough(job, found):
             seen = name_binding_cap(describe_match(found, reasons, ask), job.request)
             await self._tell(job, "matching", seen)
         machines = len(job.team)
-        caps = sorted(one.cap for one in found.matches)[:machines]
-        if job.funds is not None and len(caps) == machines and sum(caps) > job.funds:
-            await self._tell_all(job.team, "failed", describe_shortage(sum(caps), job.funds, machines=machines))
+        shortage = await self._shortage(job, found)
+        if shortage is not None:
+            await self._tell_all(job.team, "failed", shortage)
             return
         waited = max(0, self._clock.now_ms() - job.since) if job.request.wait_ms else 0
         said = describe_no_match(found, reasons, waited_ms=waited, machines=machines)

@@ -24,6 +24,7 @@ from node.auction import Auctioneer, Purse
 from node.award_shelf import AwardShelf
 from node.control import TERMINAL_STATES
 from node.gang import Gang
+from node.gas_at_hand import AskGas, enough_gas
 from node.job_file.facts import job_facts
 from node.job_file.request import JobRequest
 from node.job_journal import (
@@ -84,6 +85,7 @@ class RequesterDesk:
         purse: Purse,
         rng: random.Random,
         funds: Callable[[], Awaitable[int | None]],
+        gas: AskGas = enough_gas,
         facts: Facts = job_facts,
         ended: Ended = _unheard,
         shunned: Callable[[], tuple[bytes, ...]] = tuple,
@@ -92,10 +94,8 @@ class RequesterDesk:
         self._ended, self._shelf = ended, shelf
         self.jobs: dict[str, Job] = {}
         self.boards: dict[bytes, LeaseBoard] = {}
-        self._journal = journal
-        self._clock = clock
-        self._files = files
-        self._rng = rng
+        self._journal, self._clock = journal, clock
+        self._files, self._rng = files, rng
         self.search = ProviderSearch(
             auctioneer,
             intake=intake,
@@ -103,6 +103,7 @@ class RequesterDesk:
             purse=purse,
             rng=rng,
             funds=funds,
+            gas=gas,
             tell=self.tell,
             tell_all=self.tell_all,
             open_leases=self._open,

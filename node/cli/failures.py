@@ -2,7 +2,7 @@
 
 0 done · 1 failed · 2 usage · 3 bad job file · 4 not found · 5 no match · 6 not enough funds · 7 locked or refused ·
 8 timed out · 9 provider lost · 10 no node running · 130 Ctrl-C. ``run`` returns the program's own code, and 125 when
-the fabric failed (Docker's rule).
+the fabric failed (Docker's rule), but 6 when the wallet holds too little.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FAILED = 1
 USAGE = 2
+NOT_ENOUGH_FUNDS = 6
 FABRIC_FAILED = 125
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -37,11 +38,11 @@ _BY_CODE = {
     "not_found": 4,
     "no_wallet": 4,
     "no_match": 5,
-    "insufficient_funds": 6,
-    "not_funded": 6,
-    "tokens_short": 6,
-    "gas_short": 6,
-    "spending_limit": 6,
+    "insufficient_funds": NOT_ENOUGH_FUNDS,
+    "not_funded": NOT_ENOUGH_FUNDS,
+    "tokens_short": NOT_ENOUGH_FUNDS,
+    "gas_short": NOT_ENOUGH_FUNDS,
+    "spending_limit": NOT_ENOUGH_FUNDS,
     "wrong_password": 7,
     "wallet_locked": 7,
     "wallet_exists": 7,

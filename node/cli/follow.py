@@ -23,8 +23,8 @@ _LAST_OUTPUT_S = 5.0
 def follow_job(
     client: NodeClient, job: str, session: Session, *, ticks: bool = False, propose: Propose | None = None
 ) -> dict[str, Any]:
-    """Show a job until it is over and return its terminal event, with ``exit_code`` and, when outputs are missing or
-    could not be written, ``incomplete``. Ctrl-C detaches and ends the program.
+    """Show a job until it is over and return its terminal event, with ``exit_code``, whether it is ``incomplete``
+    (outputs are missing or could not be written) and whether it ``has_lease``. Ctrl-C detaches and ends the program.
 
     Raises:
         Unavailable: the node stopped; the job may go on.
@@ -48,7 +48,7 @@ def job_exit_code(final: dict[str, Any], *, mirror: bool) -> int:
 
     Args:
         final: what :func:`follow_job` returned.
-        mirror: return the program's own code, and 125 for every failure of the fabric.
+        mirror: return the program's own code, and 125 for every failure of the fabric but too little money.
     """
     if final.get("type") == "succeeded":
         # The program did well, and yet what was paid for is not where it was wanted.
@@ -56,9 +56,8 @@ def job_exit_code(final: dict[str, Any], *, mirror: bool) -> int:
     if mirror and final.get("code") == "exit":
         code = int(final.get("exit_code", failures.FAILED))
         return code if 0 < code < 256 else failures.FAILED
-    if mirror:
-        return failures.FABRIC_FAILED
-    return failures.FAILED if final.get("code") == "exit" else failures.exit_code(str(final.get("code", "")))
+    code = failures.FAILED if final.get("code") == "exit" else failures.exit_code(str(final.get("code", "")))
+    return failures.FABRIC_FAILED if mirror and code != failures.NOT_ENOUGH_FUNDS else code
 
 
 class _Follower:
@@ -83,7 +82,9 @@ class _Follower:
                     self.finish_output()
                 self.show(event)
                 if kind in ("succeeded", "failed", "cancelled"):
-                    return {"exit_code": self.exit_code, "incomplete": self.progress.story.incomplete, **event}
+                    story = self.progress.story
+                    seen = {"incomplete": story.incomplete, "has_lease": story.has_lease}
+                    return {"exit_code": self.exit_code, **seen, **event}
         raise Unavailable(
             "the node stopped; what it has begun goes on when it is back",
             code="node_stopped",

@@ -103,5 +103,5 @@ root = Root(
     """,
     epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 bad job file, 4 not found, 5 no match, 6 not enough funds, "
     "7 locked or refused, 8 timed out, 9 provider lost, 10 no node running, 130 Ctrl-C; 'run' returns the program's "
-    "own code, or 125.",
+    "own code, 6 or 125.",
 )

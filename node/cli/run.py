@@ -37,8 +37,9 @@ def run(image: str, command: tuple[str, ...], *, file: str | None, detach: bool,
 
     IMAGE is cfab-job-base:local on a market of your own (every 'cfab demo' builds it), elsewhere name@sha256:…: a
     provider pulls by digest only, and runs a tag only where that image already is. Returns the program's own exit
-    code, 125 when no machine could be had, paid or kept, and 1 when outputs could not be written. Ctrl-C leaves the
-    job running and says how to come back. With --machines the first machine is watched and its code returned.
+    code, 6 when the wallet holds too little, 125 when no machine could be had or kept, and 1 when outputs could not be
+    written. Ctrl-C leaves the job running and says how to come back. With --machines the first machine is watched and
+    its code returned.
 
     \b
     cfab run -g 24GB+ -t 30m --max-price 0.40/h cfab-job-base:local -- python3 -c 'print("hello")'
@@ -84,7 +85,7 @@ def _submit(typed: TypedJob, *, detach: bool, ticks: bool, mirror: bool) -> int:
     final = follow_job(client, job, session, ticks=ticks, propose=partial(typed.proposal, request))
     if not session.as_json and final.get("incomplete"):
         session.say("! outputs are not all where they were wanted; the lines marked '!' above say why")
-    if not session.as_json and final.get("code") != "no_match":
+    if not session.as_json and final.get("has_lease"):
         session.say(f"  next: cfab receipts {short(job)}")
     # Where the first did not begin, none did, and that is told.
     began = final.get("type") == "succeeded" or final.get("code") == "exit"

@@ -53,6 +53,7 @@ class Story:
         waiting_for: what happens next, for the moving line; empty once the job is over.
         since: UTC seconds of the last step, from the events.
         final: the terminal event, once there was one.
+        has_lease: a provider signed, so that there are receipts.
         incomplete: outputs that the job was to make are missing, or could not be written where they belong.
     """
 
@@ -63,6 +64,7 @@ class Story:
         self.cap = ""
         self.spent = ""
         self.incomplete = False
+        self.has_lease = False
         self._spent_units = 0
         self._started: float | None = None
         self._propose = propose
@@ -105,6 +107,11 @@ class Story:
 
     def _tell_waiting_for_offers(self, event: dict[str, Any], took: float | None, at: float | None) -> list[Line]:
         lines = [Line("note", "queued", f"{counts_line(event)} · waits for an offer until {safe(event.get('until'))}")]
+        if event.get("message"):  # what fits cannot be funded
+            lines += [
+                Line("warn", "short", safe(event["message"])),
+                Line("plain", "", f"fix: {safe(event.get('fix'))}"),
+            ]
         if not event.get("matches"):
             lines += _plain(rule_lines(event)) + self._told_closest(event)
         return lines
@@ -119,7 +126,7 @@ class Story:
         return [Line("warn", "refused", f"{short(event.get('provider'))}: {safe(event.get('reason'))}{detail}", took)]
 
     def _tell_leased(self, event: dict[str, Any], took: float | None, at: float | None) -> list[Line]:
-        self.cap = amount(event.get("cap"))
+        self.cap, self.has_lease = amount(event.get("cap")), True
         text = f"{short(event.get('provider'))} for {price(event.get('price'))}, at most {self.cap} tokens in all"
         if event.get("exposure"):
             text += f", at most {at_risk(event)} at risk for either side"

@@ -152,6 +152,24 @@ def test_run_returns_125_when_nobody_takes_the_job_and_says_what_would_match(
     assert ended.out == b""
 
 
+@pytest.mark.parametrize("code", ["insufficient_funds", "gas_short", "tokens_short", "spending_limit"])
+def test_run_returns_6_when_the_wallet_holds_too_little_and_shows_no_receipts(
+    control: ScriptedControl, home: Path, code: str
+) -> None:
+    failed = {"type": "failed", "code": code, "message": "2 are needed, 1 is there", "fix": "send tokens"}
+    control.events = [{"type": "queued"}, success()[1], failed]
+    ended = cfab(home, *RUN)
+    assert ended.code == 6
+    assert ended.err.count("2 are needed, 1 is there") == ended.err.count("fix: send tokens") == 1
+    assert "cfab receipts" not in ended.err
+
+
+def test_a_job_with_a_lease_says_where_its_receipts_are(control: ScriptedControl, home: Path) -> None:
+    control.events = [*success()[:-1], {"type": "failed", "code": "lost", "message": "the provider was lost"}]
+    ended = cfab(home, *RUN)
+    assert (ended.code, "cfab receipts" in ended.err) == (125, True)
+
+
 def test_what_would_match_is_the_command_that_was_typed_with_its_file_and_switches(
     control: ScriptedControl, home: Path, tmp_path: Path
 ) -> None:

@@ -157,3 +157,16 @@ def test_unknown_event_is_silent_and_keeps_what_is_awaited() -> None:
 @pytest.mark.parametrize(("units", "shown"), [(0, "0.000000"), (1_500_000, "1.500000"), (-5, "-0.000005")])
 def test_amounts_always_have_six_decimals(units: int, shown: str) -> None:
     assert amount(money(units)) == shown
+
+
+def test_a_job_that_waits_for_money_says_how_much_and_how_to_mend_it() -> None:
+    waits = {
+        "type": "waiting_for_offers",
+        "until": "then",
+        "matches": 2,
+        "message": "0.5 are missing",
+        "fix": "send 0.5",
+    }
+    _, lines = told([waits])
+    assert ("warn", "0.5 are missing") in [(line.kind, line.text) for line in lines]
+    assert "fix: send 0.5" in [line.text for line in lines]

@@ -12,7 +12,8 @@ from market.errors import InvalidRequest
 from market.lease import LeaseState, Stage
 from market.records import ExitReason
 from node.control import TERMINAL_STATES
-from node.job_outcome import describe_lease, describe_outcome, describe_shortage
+from node.gas_at_hand import GasMissing
+from node.job_outcome import describe_gas_shortage, describe_lease, describe_outcome, describe_shortage
 from tests.fakes.samples import BUYER, NOW, SELLER, TERMS, a_lease, an_award
 
 
@@ -105,6 +106,20 @@ def test_who_had_ended_by_himself_keeps_his_own_end():
 def test_a_shortage_says_for_how_many_machines_it_is():
     assert "on 3 machines" in describe_shortage(2, 1, machines=3)["message"]
     assert "machines" not in describe_shortage(2, 1)["message"]
+
+
+def test_a_shortage_says_what_is_missing_and_what_is_there():
+    message = describe_shortage(2_500_000, 1_000_000)["message"]
+    for piece in ("at least 2.5", "may spend 1", "1.5"):
+        assert piece in message
+
+
+def test_missing_gas_is_told_in_gwei_with_the_account_to_send_it_to():
+    told = describe_gas_shortage(GasMissing(account=b"\x11" * 20, needed=40_000 * 10**9, have=1_500_000_000))
+    assert told["code"] == "gas_short"
+    assert f"0x{'11' * 20} cannot pay for gas: it holds 1.5 gwei" in told["message"]
+    assert told["message"].endswith("at least 40000")
+    assert "send the wallet" in told["fix"]
 
 
 def test_a_shortage_may_be_the_limit_of_the_day():

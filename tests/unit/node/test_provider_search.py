@@ -11,6 +11,7 @@ from trio.testing import MockClock
 
 from market.lease import LaneFunded
 from node import provider_search
+from node.gas_at_hand import GasMissing
 from node.grant_limits import MAX_UNFUNDED
 from tests.fakes.samples import BUYER, SELLER, a_signer, an_offer, offered_by
 from tests.unit.node.test_requester_jobs import PLAIN, Desk, a_desk, kinds
@@ -67,7 +68,9 @@ async def test_money_that_comes_later_is_noticed(autojump_clock: MockClock, tmp_
         job = await waiting(desk)
         await trio.sleep(20)
         assert desk.network.requests == []
-        assert kinds(await desk.told(job)) == ["queued", "matching", "waiting_for_offers", *["matching"] * 5]
+        told = await desk.told(job)
+        assert kinds(told) == ["queued", "waiting_for_offers"], "no list of offers that cannot be paid, again and again"
+        assert "the wallet may spend 0.000000 now" in told[-1]["message"]
         desk.funds = 10**9
         await trio.sleep(25)
         assert "leased" in kinds(await desk.told(job))
@@ -77,6 +80,37 @@ async def test_a_job_that_cannot_be_paid_for_says_so_when_its_time_is_up(autojum
     async with a_desk(tmp_path, funds=0) as desk:
         events = await desk.until_done(await waiting(desk, wait_ms=30_000))
         assert (events[-1]["type"], events[-1]["code"]) == ("failed", "insufficient_funds")
+
+
+async def test_a_job_that_does_not_wait_and_cannot_be_paid_for_is_refused_once(tmp_path: Path):
+    async with a_desk(tmp_path, funds=0) as desk:
+        began = trio.current_time()
+        events = await desk.until_done(await waiting(desk, wait_ms=0))
+        assert kinds(events) == ["queued", "matching", "failed"]
+        assert events[-1]["code"] == "insufficient_funds"
+        assert trio.current_time() - began < provider_search.PATIENCE_MS / 2000
+        assert desk.network.requests == []
+
+
+async def test_a_wallet_without_gas_asks_nobody_and_its_job_is_refused_once(autojump_clock: MockClock, tmp_path: Path):
+    async with a_desk(tmp_path) as desk:
+
+        async def no_gas(payees: Any) -> GasMissing:
+            assert payees == [an_offer().settlement.payee]
+            return GasMissing(account=b"w" * 20, needed=2, have=1)
+
+        desk.desk.search._gas = no_gas
+        events = await desk.until_done(await waiting(desk, wait_ms=0))
+        assert kinds(events) == ["queued", "matching", "failed"]
+        assert events[-1]["code"] == "gas_short"
+        assert desk.network.requests == []
+
+
+async def test_who_has_money_for_one_only_still_goes_on_to_the_next_provider(autojump_clock: MockClock, tmp_path: Path):
+    async with a_desk(tmp_path, grants=False) as desk:
+        events = await desk.until_done(await waiting(desk, wait_ms=0))
+        assert kinds(events).count("refused") > 1, "a provider's fault is none of the wallet's"
+        assert events[-1]["code"] == "no_match"
 
 
 async def test_an_impatient_job_has_seconds_also_after_a_restart(autojump_clock: MockClock, tmp_path: Path):
