@@ -25,6 +25,8 @@ from node.retry_pause import RetryPause
 
 log = logging.getLogger(__name__)
 
+AGAIN_S = 600.0
+"""How often a tower gets all of them once more: in a full book a lane may give way that the tower took before."""
 PACE_S = 5.0
 """How often a tower gets what is new: what was earned since is what an exit at the worst moment could cost."""
 
@@ -51,6 +53,7 @@ class HandOver:
         self._towers = dict(towers)
         self._rng = rng
         self._held: dict[bytes, dict[LaneKey, int]] = {tower: {} for tower in towers}
+        self._whole_at: dict[bytes, float] = {}
         self._trouble: dict[bytes, str] = dict.fromkeys(towers, "")
 
     async def hand_over_forever(self) -> None:
@@ -95,8 +98,10 @@ class HandOver:
         live = {one.lane for one in vouchers}
         for lane in [lane for lane in held if lane not in live]:
             del held[lane]  # redeemed: the tower finds that out by itself
+        now = trio.current_time()
+        again = now - self._whole_at.get(tower, -AGAIN_S) >= AGAIN_S
         fresh = sorted(
-            (one for one in vouchers if one.cumulative > held.get(one.lane, 0)),
+            (one for one in vouchers if again or one.cumulative > held.get(one.lane, 0)),
             key=lambda one: (held.get(one.lane, 0) - one.cumulative, one.lane),
         )
         if not fresh:
@@ -107,6 +112,8 @@ class HandOver:
             if not await self._give(tower, batch):
                 return
             held.update({one.lane: one.cumulative for one in batch})
+        if again:
+            self._whole_at[tower] = now
         self._tell(tower, "")
 
     async def _give(self, tower: bytes, batch: list[Voucher]) -> bool:
@@ -120,6 +127,8 @@ class HandOver:
             )
             return False
         if answer["held"] < len(batch):
+            for one in batch:
+                self._held[tower].pop(one.lane, None)
             self._tell(tower, f"it has no room for {len(batch) - answer['held']} lanes")
             return False
         return True

@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from market import codec
-from node.hand_over import PACE_S, HandOver
+from node.hand_over import AGAIN_S, PACE_S, HandOver
 from node.ports import PeerUnreachable
 from tests.fakes.watch_world import TOWER, WatchWorld
 
@@ -58,6 +58,25 @@ async def test_after_a_restart_everything_is_handed_over_again(autojump_clock: M
     world.hand_over = HandOver(world.payee, world.line, {TOWER: ()}, Random(1))  # type: ignore[arg-type]
     await world.hand_over.hand_over(TOWER)
     assert len(world.line.asked) == 2
+
+
+async def test_a_lane_that_gave_way_at_the_tower_is_handed_over_again_and_told_when_there_is_no_room(
+    autojump_clock: MockClock, world: WatchWorld
+) -> None:
+    await world.pay(A, 10)
+    await world.hand_over.hand_over(TOWER)
+    await world.book.drop(world.lane)
+    await world.hand_over.hand_over(TOWER)
+    assert not world.book.vouchers, "not every few seconds"
+    await trio.sleep(AGAIN_S)
+    await world.hand_over.hand_over(TOWER)
+    assert world.lane in world.book.vouchers
+    await world.hand_over.hand_over(TOWER)
+    assert len(world.line.asked) == 2
+    await trio.sleep(AGAIN_S)
+    world.line.answer = codec.pack({"held": 0})
+    await world.hand_over.hand_over(TOWER)
+    assert world.hand_over.view()[0].behind == 10
 
 
 async def test_what_was_redeemed_is_not_handed_over(autojump_clock: MockClock, world: WatchWorld) -> None:
