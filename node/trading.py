@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import trio
 from msgspec import Struct
@@ -12,6 +13,7 @@ from bootstrap.containment import contained
 from ledger.chain_watcher import ChainWatcher
 from ledger.voucher import Domain
 from ledger.watch_book import WatchBook
+from market.errors import Unavailable
 from node.buying import Buying, open_buying
 from node.cached_images import CachedImages
 from node.collector import Collector
@@ -25,6 +27,8 @@ from node.surge import Surge
 from node.trading_world import TradingSettings, World
 from node.watchtower import Watchtower
 from runtime.ports import ContainerEngine
+
+log = logging.getLogger(__name__)
 
 
 class TradingNode(Struct, frozen=True, kw_only=True):
@@ -71,6 +75,8 @@ async def trading_node(
             nursery.start_soon(OfferPoster([], world.network, intake, world.clock, signer=world.signer).post_forever)
             leftovers = await open_leftovers(world, settings, watcher)
         _start_watching(nursery, watcher, selling.collector if selling else leftovers, tower)
+        if tower is not None:
+            nursery.start_soon(_warn_without_gas, world)
         yield TradingNode(intake=intake, buying=buying, selling=selling, tower=tower)
         if selling is not None:
             await selling.poster.withdraw()
@@ -96,6 +102,16 @@ def _start_watching(nursery: trio.Nursery, watcher: ChainWatcher, *listeners: Co
         nursery.start_soon(one.work_forever)
     if awake:  # otherwise nobody asks for what the escrow has to say
         nursery.start_soon(watcher.run)
+
+
+async def _warn_without_gas(world: World) -> None:
+    """A watchtower that cannot pay gas saves nobody. Its clients rely on it, so its owner hears of it at the start."""
+    with suppress(Unavailable):
+        account = world.chain.account
+        if not await world.chain.gas_balance(account):
+            log.warning(
+                "the watchtower's wallet 0x%s has no gas: it can redeem nothing until you send some", account.hex()
+            )
 
 
 def _watcher(world: World, settings: TradingSettings) -> ChainWatcher:

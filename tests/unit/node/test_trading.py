@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+import pytest
 import trio
+from msgspec.structs import replace
 
 from node import wire
+from node.trading_world import WatchSettings
 from tests.simulation.marketplace import JobScript, Marketplace, Participant, request, simulate
 
 
@@ -91,3 +95,23 @@ async def _stay(participant: Participant) -> None:
     with trio.CancelScope():
         async with participant.running():
             await trio.sleep_forever()
+
+
+@pytest.mark.parametrize(("serve", "gas"), [(True, False), (True, True), (False, False)])
+def test_a_watchtower_without_gas_is_told_so_once_at_its_start(
+    serve: bool, gas: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(market: Marketplace) -> Any:
+        tower = market.add("tower")
+        tower.settings = replace(tower.settings, watch=WatchSettings(serve=serve))
+        if not gas:
+            market.chain._now().gas[tower.wallet.address] = 0
+        async with market.introducing(), tower.running():
+            await trio.sleep(300)
+        return "0x" + tower.wallet.address.hex()
+
+    with caplog.at_level(logging.WARNING, logger="node.trading"):
+        account = simulate(1, scenario)
+    told = [one.getMessage() for one in caplog.records if "no gas" in one.getMessage()]
+    assert len(told) == (serve and not gas)
+    assert all(account in line for line in told)
