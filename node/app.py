@@ -116,7 +116,7 @@ async def _serve(config: NodeConfig, password: str, stop: trio.Event) -> None:
                 _open_world(config, config.chain, password, seed=seed, network=network, journal=journal, clock=clock)
             )
             trading = await stack.enter_async_context(_open_trading(config, config.chain, world))
-            desk = await open_wallet_desk(world, trading, _payout_plan(config))
+            desk = await open_wallet_desk(world, trading, _payout_plan(config), start_block=config.chain.start_block)
         intake = trading.intake if trading else _listen_only(network, clock)
         market = open_window(network, clock, intake, history_file=config.home / HISTORY_FILE)
         service = NodeService(

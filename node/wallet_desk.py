@@ -6,12 +6,14 @@ import re
 from contextlib import suppress
 from typing import Any
 
+import trio
+
 from ledger.hot_payer import HotPayer
 from ledger.lane_journal import LaneJournal
 from ledger.payout_rules import PayoutPlan
 from ledger.payouts import Payouts
 from ledger.permit_deposits import with_permits
-from ledger.ports import LaneOnChain
+from ledger.ports import LaneKey, LaneOnChain
 from ledger.ready_transactions import APPROVE_GAS, DEPOSIT_GAS, ready_deposit
 from ledger.token_account import TokenAccount
 from ledger.voucher import Domain
@@ -21,6 +23,7 @@ from node import views
 from node.account_text import is_account, read_account
 from node.control import money, rfc3339
 from node.earnings import group_earnings, read_earnings, read_settled
+from node.escrow_past import PATIENCE_S, EscrowPast, name_transactions
 from node.payout_keeper import PayoutKeeper
 from node.stake_desk import StakeDesk
 from node.trading import TradingNode, World
@@ -44,8 +47,11 @@ _PAYOUTS_SHOWN = 1_000
 class WalletDesk(StakeDesk):
     """The money of a running node. Make one with :func:`open_wallet_desk`."""
 
-    def __init__(self, world: World, trading: TradingNode, tokens: TokenAccount, keeper: PayoutKeeper) -> None:
+    def __init__(
+        self, world: World, trading: TradingNode, tokens: TokenAccount, keeper: PayoutKeeper, past: EscrowPast
+    ) -> None:
         super().__init__(world)
+        self._past = past
         self._trading = trading
         self._tokens = tokens
         self.keeper = keeper
@@ -128,11 +134,18 @@ class WalletDesk(StakeDesk):
         return _withdrawal(payee, begun.hash if begun else b"", before, after, together=False)
 
     async def wallet_history(self) -> list[WalletLine]:
-        lines: list[WalletLine] = []
+        told: dict[LaneKey, list[WalletLine]] = {}
         for side in ("paying", "paid"):
             root = f"{side}/{self._domain.chain_id}-{self._domain.escrow.hex()}/lane/"
             for stream in await self._world.journal.streams(root):
-                lines += lane_lines(side, await self._world.journal.read(stream))
+                parties = stream.removeprefix(root).split("-")
+                told[LaneKey(*map(bytes.fromhex, parties))] = lane_lines(side, await self._world.journal.read(stream))
+        # The chain only adds the transactions of others to what is told: the rest does not wait for it.
+        with trio.move_on_after(2 * PATIENCE_S), suppress(Unavailable):
+            moves = await self._past.moves(told)
+            for lane, known in told.items():
+                name_transactions(lane, known, moves)
+        lines = [line for known in told.values() for line in known]
         lines += payout_lines(await self.keeper.payouts.entries())
         lines += await self.stake_lines()
         lines.sort(key=lambda line: line["time"], reverse=True)
@@ -222,11 +235,14 @@ class WalletDesk(StakeDesk):
         }
 
 
-async def open_wallet_desk(world: World, trading: TradingNode, plan: PayoutPlan | None) -> WalletDesk:
+async def open_wallet_desk(
+    world: World, trading: TradingNode, plan: PayoutPlan | None, *, start_block: int = 0
+) -> WalletDesk:
     """A desk that knows the state of the payouts.
 
     Args:
         plan: where earnings go; None leaves them where they are.
+        start_block: first block that can hold an event of ours.
 
     Raises:
         InvalidRequest: ``bad_config``: the plan's account cannot be meant.
@@ -243,7 +259,8 @@ async def open_wallet_desk(world: World, trading: TradingNode, plan: PayoutPlan 
     domain, now_ms = Domain(world.chain.chain_id, world.chain.escrow), world.clock.now_ms
     payouts = Payouts(tokens, world.journal, plan, domain, now_ms)
     await payouts.load()
-    return WalletDesk(world, trading, tokens, PayoutKeeper(payouts, world.journal, domain, now_ms))
+    past = EscrowPast(world.chain, world.journal, start_block=start_block)
+    return WalletDesk(world, trading, tokens, PayoutKeeper(payouts, world.journal, domain, now_ms), past)
 
 
 def _amount(text: str) -> int:

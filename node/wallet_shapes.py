@@ -70,7 +70,7 @@ class WalletLine(TypedDict):
     ``exit_started``, ``exit_cancelled``, ``exit`` (finished), ``payout`` or ``stake``. ``side`` is ``paying``, ``paid``
     or ``own``; ``account`` the other party. ``amount`` went into the lane or to the provider, ``returned`` back to the
     payer. ``ok`` is false for what was refused by the chain or never sent, null while that is not known. Without
-    ``transaction`` it was somebody else's: the node saw only what it changed.
+    ``transaction`` it was somebody else's, and which one is not known: the node saw only what it changed.
     """
 
     time: str
