@@ -15,6 +15,9 @@ from market.quoting import agreed_price
 from market.records import Award, Offer, RefusalReason
 from market.signing import Verified
 
+FENCING_LUCK = 1 << 10
+"""How many numbers each millisecond has."""
+
 
 class Inventory(Struct, frozen=True, kw_only=True):
     """The slots of one machine. ``held`` maps a slot number to the lease that has it."""
@@ -38,10 +41,27 @@ class Reservation(Struct, frozen=True, kw_only=True):
     fencing: int
 
 
+def fencing_from(now: int, luck: int) -> int:
+    """The least fencing number to give at ``now``, UTC milliseconds: it grows with the clock, and stays below 2**53
+    until the year 2248.
+
+    Args:
+        luck: drawn below :data:`FENCING_LUCK`. Two copies of one node that run at once, by mistake, could grant one
+            slot under one number in the same millisecond: that costs the provider half of its stake.
+
+    Raises:
+        ValueError: ``luck`` is out of range.
+    """
+    if not 0 <= luck < FENCING_LUCK:
+        raise ValueError("luck reaches into the next millisecond")
+    return now * FENCING_LUCK + luck
+
+
 def reserve(inventory: Inventory, lease_id: bytes, count: int, *, at_least: int = 1) -> Reservation | None:
     """Set the lowest free slots aside; None when there are too few. Repeating it for the same lease is an error.
 
-    The fencing number is the next one, or ``at_least``: with a clock there, it grows even over a lost journal.
+    The fencing number is the next one, or ``at_least``: with :func:`fencing_from` there, it grows even over a lost
+    journal.
     """
     if lease_id in inventory.held.values():
         raise ValueError("this lease holds slots already")

@@ -244,7 +244,8 @@ class ProviderDesk:
         machine = self.machines[award.record.machine]
         now = self._clock.now_ms()
         # Not below the clock: a number that a lost journal has used already must not be used for another lease.
-        reserved = inventory.reserve(machine.inventory, lease_id, award.record.slots, at_least=now)
+        least = inventory.fencing_from(now, self._rng.randrange(inventory.FENCING_LUCK))
+        reserved = inventory.reserve(machine.inventory, lease_id, award.record.slots, at_least=least)
         if reserved is None:
             raise BrokenInvariant("capacity vanished between judging and granting an award")
         machine.inventory = reserved.inventory

@@ -164,7 +164,9 @@ def award_request(award: Verified[Award], spec: JobSpec = SPEC, salt: bytes = SA
 
 
 @asynccontextmanager
-async def a_seller(journal: MemoryJournal | None = None, **changes: Any) -> AsyncIterator[Seller]:
+async def a_seller(
+    journal: MemoryJournal | None = None, *, rng: random.Random | None = None, **changes: Any
+) -> AsyncIterator[Seller]:
     """A desk at work. Its duties are noted and otherwise not done, but for giving slots back."""
     network, clock, journal = RecordingNetwork(), SetClock(), journal or MemoryJournal()
     machine = Machine(machine_class(**changes), SELLER)
@@ -175,7 +177,7 @@ async def a_seller(journal: MemoryJournal | None = None, **changes: Any) -> Asyn
         network=network,
         journal=journal,
         clock=clock,
-        rng=random.Random(1),
+        rng=rng or random.Random(1),
         inventory_changed=lambda: None,
     )
     desk.register()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from market.inventory import Inventory, judge_award, release, reserve, restore
+from market.inventory import FENCING_LUCK, Inventory, fencing_from, judge_award, release, reserve, restore
 from market.records import Award, RefusalReason
 from tests.fakes.samples import NOW, SELLER, TERMS, an_award, an_offer
 
@@ -127,3 +127,25 @@ def test_an_older_tag_that_is_still_honoured_binds_at_its_own_price():
     newer = SELLER.sign(an_offer(version=2, price=300_000))
     assert judge(tags=[newer, TAG]) is None
     assert judge(replace(AWARD, price=300_000), tags=[newer, TAG]) is RefusalReason.STALE_PRICE
+
+
+def test_fencing_numbers_grow_with_the_clock_whatever_is_drawn():
+    assert fencing_from(7, FENCING_LUCK - 1) < fencing_from(8, 0)
+    assert fencing_from(7, 1) != fencing_from(7, 2)
+    assert fencing_from(1_800_000_000_000, 0) > 1_800_000_000_000, "above the plain clock of older journals"
+    year_2240 = 8_520_336_000_000
+    assert fencing_from(year_2240, FENCING_LUCK - 1) < 2**53
+
+
+@pytest.mark.parametrize("luck", [-1, FENCING_LUCK])
+def test_luck_stays_within_its_millisecond(luck: int):
+    with pytest.raises(ValueError, match="next millisecond"):
+        fencing_from(7, luck)
+
+
+def test_a_burst_within_a_millisecond_still_grows():
+    first = reserve(EMPTY, b"one", 1, at_least=fencing_from(7, 9))
+    assert first is not None
+    second = reserve(first.inventory, b"two", 1, at_least=fencing_from(7, 3))
+    assert second is not None
+    assert second.fencing == first.fencing + 1

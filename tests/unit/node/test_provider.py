@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from market import codec
 from market.errors import FabricError, PeerFault, Unavailable
+from market.inventory import FENCING_LUCK
 from market.records import InputFile, JobSpec, Lease, Refusal, Requirements
 from market.signing import spec_hash, verify
 from node import wire
@@ -45,7 +46,7 @@ async def test_an_honest_award_becomes_a_lease():
         lease = verify((await seller.answer(award))["lease"], Lease).record
         assert lease.award == award.raw
         assert lease.lease_id == lease_id_of(BUYER.key, SELLER.key, award.record.bid_id)
-        assert (lease.slots, lease.fencing, lease.granted_at) == ((0,), NOW, NOW)
+        assert (lease.slots, lease.fencing // FENCING_LUCK, lease.granted_at) == ((0,), NOW, NOW)
         assert seller.machine.inventory.free_slots == 1
         await trio.testing.wait_all_tasks_blocked()
         ((duty, board),) = seller.duties
@@ -120,7 +121,9 @@ async def test_a_slot_that_is_not_paid_for_in_time_is_for_sale_again(autojump_cl
         third = seller.award(a_signer("another"), bid_id=b"3" * 16)
         after = verify((await seller.answer(third))["lease"], Lease).record
         assert after.slots == lease.slots
-        assert after.fencing == seller.clock.now > lease.fencing, "grows even where the journal is lost in between"
+        assert after.fencing // FENCING_LUCK == seller.clock.now > lease.fencing // FENCING_LUCK, (
+            "grows even where the journal is lost in between"
+        )
 
 
 @pytest.mark.parametrize(
