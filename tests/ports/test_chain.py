@@ -282,6 +282,10 @@ async def test_a_deposit_beyond_the_account_s_tokens_is_its_owner_s_mistake(paye
     with pytest.raises(InvalidRequest) as refused:
         await payer.deposit(PAYEE.address, SESSION.address, 10**9 + 1)
     assert refused.value.code == "tokens_short"
+    with pytest.raises(InvalidRequest) as refused:
+        await payer.add_stake(10**9 + 1)
+    assert refused.value.code == "tokens_short"
+    assert "deposit" not in str(refused.value.fix)
 
 
 async def test_an_account_without_coin_is_told_so(world: ChainWorld) -> None:
