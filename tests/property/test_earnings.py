@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ledger.ports import JournalEntry
 from market.lease import FinalPaymentReceived, PaymentReceived
+from node.drawn import drawn_view
 from node.earnings import GROUPINGS, Earned, earned_of, group_earnings
 
 DAY_MS = 86_400_000
@@ -38,10 +39,10 @@ def test_every_grouping_adds_up_to_the_receipts(leases: list[tuple[str, list[tup
         found += earned_of(f"lease{number}", gpu, entries)
         receipts, time = receipts + amount, time + gpu_ms
     for by in GROUPINGS:
-        view = group_earnings(found, by)
+        view = group_earnings(found, by, drawn_view([]))
         assert view["total"]["units"] == receipts == sum(line["amount"]["units"] for line in view["lines"])
         assert view["gpu_ms"] == time == sum(line["gpu_ms"] for line in view["lines"])
         assert len({line["key"] for line in view["lines"]}) == len(view["lines"])
-    jobs = {line["key"]: line["amount"]["units"] for line in group_earnings(found, "job")["lines"]}
+    jobs = {line["key"]: line["amount"]["units"] for line in group_earnings(found, "job", drawn_view([]))["lines"]}
     for number, (_, steps) in enumerate(leases):
         assert jobs.get(f"lease{number}", 0) == sum(more for more, _, _ in steps)
