@@ -61,11 +61,24 @@ def read_proof(raw: bytes) -> tuple[Domain, Contradiction]:
     """Read :func:`write_proof` and check it: both signatures, and that the two contradict each other.
 
     Raises:
-        InvalidRequest: ``not_a_proof``, or what :func:`market.statements.equivocation` says.
+        InvalidRequest: as :func:`proof_of`.
         PeerFault: a signature is not the provider's.
     """
     try:
         content = read_json(raw)
+    except ValueError:
+        raise _not_a_proof() from None
+    return proof_of(content)
+
+
+def proof_of(content: Any) -> tuple[Domain, Contradiction]:
+    """The proof in a file that was parsed already.
+
+    Raises:
+        InvalidRequest: ``not_a_proof``, or what :func:`market.statements.equivocation` says.
+        PeerFault: a signature is not the provider's.
+    """
+    try:
         if content["format"] != FORMAT:
             raise ValueError
         words = {name: _hex(content[name], length) for name, length in _WORDS.items()}
@@ -73,9 +86,7 @@ def read_proof(raw: bytes) -> tuple[Domain, Contradiction]:
         domain = Domain(chain_id=chain_id, escrow=_hex(content["escrow"], 20))
         kind = _KINDS[content["kind"]]
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise InvalidRequest(
-            "this is not a proof of two statements", code="not_a_proof", fix="'cfab receipts prove' writes one"
-        ) from None
+        raise _not_a_proof() from None
     a, b = (
         Statement(
             kind=kind,
@@ -106,6 +117,12 @@ def _is_signed(deal: Deal, statement: Statement) -> bool:
     except PeerFault:
         return False
     return True
+
+
+def _not_a_proof() -> InvalidRequest:
+    return InvalidRequest(
+        "this is not a proof of two statements", code="not_a_proof", fix="'cfab receipts prove' writes one"
+    )
 
 
 def _hex(text: Any, length: int) -> bytes:

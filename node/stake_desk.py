@@ -7,13 +7,12 @@ from typing import Any
 import msgspec
 
 from ledger.ports import Contradiction, NewEntry, Transaction
-from ledger.statement import check_statement
 from ledger.voucher import Domain
 from market.errors import InvalidRequest, PeerFault, Unavailable
 from market.money import parse_tokens
-from market.statements import Statement, StatementKind
 from node.account_text import read_account
 from node.control import money, rfc3339
+from node.equivocation_file import proof_of
 from node.trading import World
 from node.wallet_shapes import StakeChange, StakeView, WalletLine
 
@@ -30,20 +29,6 @@ class StakeNote(msgspec.Struct, frozen=True, kw_only=True):
     transaction: bytes = b""
     block: int = 0
     ok: bool = False
-
-
-class ProofFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A contradiction as JSON: addresses, subjects, bodies and signatures in hex. ``kind`` is ``receipt`` or
-    ``grant``."""
-
-    provider: str
-    kind: str
-    subject: str
-    sequence: int
-    body_a: str
-    signature_a: str
-    body_b: str
-    signature_b: str
 
 
 class StakeDesk:
@@ -87,7 +72,7 @@ class StakeDesk:
         return await self._change("take", view["amount"]["units"])
 
     async def slash(self, proof: dict[str, Any]) -> StakeChange:
-        contradiction = read_proof(proof, Domain(self._world.chain.chain_id, self._world.chain.escrow))
+        contradiction = _for_here(proof, Domain(self._world.chain.chain_id, self._world.chain.escrow))
         provider = contradiction.provider
         if not (await self._world.chain.stake_of(provider)).amount:
             raise InvalidRequest("this provider has no stake to lose", code="nothing_staked")
@@ -156,41 +141,23 @@ class StakeDesk:
         await self._world.journal.append([entry])
 
 
-def read_proof(raw: dict[str, Any], domain: Domain) -> Contradiction:
-    """A proof file as the escrow takes it, both signatures checked: a wrong one would cost gas for nothing.
+def _for_here(content: dict[str, Any], here: Domain) -> Contradiction:
+    """What a proof file proves to our escrow: a wrong one would cost gas for nothing.
 
     Raises:
         InvalidRequest: ``bad_proof``.
     """
+    fix = "give the file that 'cfab receipts prove -o FILE' wrote"
     try:
-        file = msgspec.convert(raw, ProofFile)
-        kind = {"receipt": StatementKind.RECEIPT, "grant": StatementKind.GRANT}[file.kind]
-        provider, subject, body_a, signature_a, body_b, signature_b = (
-            bytes.fromhex(text.removeprefix("0x"))
-            for text in (file.provider, file.subject, file.body_a, file.signature_a, file.body_b, file.signature_b)
-        )
-        if (len(provider), len(subject), len(body_a), len(body_b)) != (20, 32, 32, 32) or body_a == body_b:
-            raise ValueError("sizes")
-        for body, signature in ((body_a, signature_a), (body_b, signature_b)):
-            statement = Statement(kind=kind, subject=subject, sequence=file.sequence, body=body, signature=signature)
-            check_statement(domain, provider, statement)
-    except (msgspec.ValidationError, KeyError, ValueError, OverflowError, PeerFault) as error:
-        detail = f": {error.message}" if isinstance(error, PeerFault) else ""
+        domain, contradiction = proof_of(content)
+    except (InvalidRequest, PeerFault) as error:
         raise InvalidRequest(
-            f"that is no proof of a contradiction{detail}",
-            code="bad_proof",
-            fix="give provider, kind, subject, sequence, body_a, signature_a, body_b and signature_b",
+            f"that is no proof of a contradiction: {error.message}", code="bad_proof", fix=fix
         ) from None
-    return Contradiction(
-        provider=provider,
-        kind=int(kind),
-        subject=subject,
-        sequence=file.sequence,
-        body_a=body_a,
-        signature_a=signature_a,
-        body_b=body_b,
-        signature_b=signature_b,
-    )
+    if domain != here:
+        where = f"the escrow 0x{domain.escrow.hex()} on chain {domain.chain_id}"
+        raise InvalidRequest(f"the proof is for {where}, not for ours", code="bad_proof", fix="use a node of that one")
+    return contradiction
 
 
 def _done(note: StakeNote, mined: Transaction) -> StakeNote:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -15,6 +14,7 @@ from node.cli.options import Command, Group, current_session
 from node.cli.terminal import safe
 from node.cli.typed_value import read_value
 from node.cli.wallet_money import CHAIN_PATIENCE_S, confirm
+from node.plain_json import read_json
 
 _MAX_PROOF = 64 * 1024
 
@@ -59,8 +59,8 @@ def slash(proof: Any) -> None:
     """Show the escrow a PROOF (a JSON file) that a provider signed two different statements under one number."""
     raw = proof.read(_MAX_PROOF + 1)
     try:
-        body = json.loads(raw) if len(raw) <= _MAX_PROOF else None
-    except (ValueError, RecursionError):
+        body = read_json(raw) if len(raw) <= _MAX_PROOF else None
+    except ValueError:
         body = None
     if not isinstance(body, dict):
         raise InvalidRequest(

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import random
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock
 
-from ledger.statement import digest_of
+from ledger.statement import contradiction_of, digest_of
 from ledger.voucher import Domain, SessionKey
 from market.errors import InvalidRequest, Unavailable
-from market.statements import Statement, StatementKind
+from market.statements import Statement, StatementKind, equivocation
+from node.equivocation_file import write_proof
 from node.stake_desk import StakeDesk
 from node.trading import World
 from tests.fakes.desks import RecordingNetwork
@@ -153,6 +155,7 @@ async def test_a_contradiction_costs_half_the_stake(autojump_clock: MockClock) -
     [
         {"sequence": 8}, {"kind": "gossip"}, {"body_b": "01" * 32}, {"provider": "0x12"}, {"sequence": -1},
         {"sequence": 2**70}, {"subject": 5}, {"signature_a": "00" * 64}, {"kind": "grant"}, {"body_a": "zz"},
+        {"format": "computefabric/equivocation/2"}, {"chain_id": 7}, {"escrow": "0x" + "0e" * 20},
     ],
 )  # fmt: skip
 async def test_what_proves_nothing_is_not_sent(changes: dict[str, Any], autojump_clock: MockClock) -> None:
@@ -175,21 +178,13 @@ async def test_a_proof_of_another_chain_is_not_sent(autojump_clock: MockClock) -
 
 def a_proof(domain: Domain) -> dict[str, Any]:
     """Two receipts under one number, as ``cfab receipts prove`` writes them."""
-    bodies = (b"\x01" * 32, b"\x02" * 32)
-    sign = partial(_signed, domain)
-    return {
-        "format": "any",
-        "provider": "0x" + LIAR.address.hex(),
-        "kind": "receipt",
-        "subject": "05" * 32,
-        "sequence": 7,
-        "body_a": bodies[0].hex(),
-        "signature_a": sign(bodies[0]).hex(),
-        "body_b": bodies[1].hex(),
-        "signature_b": sign(bodies[1]).hex(),
-    }
+    a, b = (_signed(domain, body) for body in (b"\x01" * 32, b"\x02" * 32))
+    content: dict[str, Any] = json.loads(
+        write_proof(domain, contradiction_of(domain, LIAR.address, equivocation(a, b)))
+    )
+    return content
 
 
-def _signed(domain: Domain, body: bytes) -> bytes:
+def _signed(domain: Domain, body: bytes) -> Statement:
     statement = Statement(kind=StatementKind.RECEIPT, subject=b"\x05" * 32, sequence=7, body=body)
-    return LIAR.sign(digest_of(domain, statement))
+    return replace(statement, signature=LIAR.sign(digest_of(domain, statement)))
