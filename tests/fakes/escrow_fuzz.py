@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+
+from tests.fakes.stake_model import RevertError
 
 _ROUNDS = 6
 """A round leaves rules out at random, so that one alone may miss something, rarely. Six in a row do not."""
@@ -31,3 +33,17 @@ def fuzz(
             return
     unseen = [name for name in needed if not happened[name]]
     raise AssertionError(f"I14: the run never saw {', '.join(unseen)}")
+
+
+def both(happened: Counter[str], real: Callable[[], object], model: Callable[[], object]) -> bool:
+    """Do a thing to the contract and to its model; whether they did it. They must refuse for the same reason."""
+    refusals = []
+    for act in (real, model):
+        try:
+            act()
+            refusals.append("")
+        except RevertError as error:
+            refusals.append(str(error))
+    assert refusals[0] == refusals[1]
+    happened[refusals[0] or "accepted"] += 1
+    return not refusals[0]

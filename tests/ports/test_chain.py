@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 import trio
 
 from ledger.ports import Chain, ChainHead, LaneKey, LaneOnChain, Transaction
 from ledger.voucher import SessionKey, close_digest, sign_voucher
 from market.errors import InvalidRequest, Unavailable
-from tests.fakes.chain_worlds import EXIT_DELAY_S, KINDS, ChainWorld, open_chain_world
+from tests.fakes.chain_worlds import EXIT_DELAY_S, ChainWorld
 
 pytestmark = pytest.mark.chain
 
@@ -20,12 +18,6 @@ SESSION = SessionKey(b"\x44" * 32)
 LANE = LaneKey(PAYER.address, PAYEE.address, SESSION.address)
 FAR_FUTURE_S = 2**40 - 1
 PATIENCE_S = 20
-
-
-@pytest.fixture(params=KINDS)
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[ChainWorld]:
-    async with open_chain_world(request.param) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 from msgspec import structs
 
@@ -11,7 +9,7 @@ from ledger.ports import Chain, LaneDeposit, LaneKey, LaneOnChain, Transaction
 from ledger.token_signatures import authorization_digest, permit_digest
 from ledger.voucher import SessionKey, release_digest, sign_voucher
 from market.errors import InvalidRequest
-from tests.fakes.chain_worlds import EXIT_DELAY_S, KINDS, ChainWorld, open_chain_world
+from tests.fakes.chain_worlds import EXIT_DELAY_S, ChainWorld
 
 pytestmark = pytest.mark.chain
 
@@ -22,12 +20,6 @@ LANE = LaneKey(PAYER.address, PAYEE.address, SESSION.address)
 LANE_2 = LaneKey(PAYER.address, PAYEE.address, SECOND.address)
 FAR_FUTURE_S = 2**40 - 1
 SALT = b"\x66" * 32
-
-
-@pytest.fixture(params=KINDS)
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[ChainWorld]:
-    async with open_chain_world(request.param) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 from msgspec import structs
 
 from ledger.ports import Chain, Contradiction, Stake
 from ledger.voucher import SessionKey
-from tests.fakes.chain_worlds import KINDS, ChainWorld, open_chain_world
+from tests.fakes.chain_worlds import ChainWorld
 from tests.fakes.stake_model import NOBODY
 from tests.fakes.statements import GRANT, RECEIPT, statement_digest
 
@@ -20,12 +18,6 @@ PROVIDER, OTHER = SessionKey(PROVIDER_SECRET), SessionKey(OTHER_SECRET)
 SUBJECT = b"\x5a" * 32
 STAKE_DELAY_S = 2 * 255
 """Twice the longest window of an escrow with steps of a second."""
-
-
-@pytest.fixture(params=KINDS)
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[ChainWorld]:
-    async with open_chain_world(request.param) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -12,10 +12,9 @@ from ledger.create2 import DelayTerms
 from ledger.ports import LaneKey
 from ledger.token_signatures import authorization_digest, permit_digest
 from ledger.voucher import SessionKey
-from tests.fakes.escrow_fuzz import fuzz
+from tests.fakes.escrow_fuzz import both, fuzz
 from tests.fakes.escrow_model import WITHOUT_LIMIT, EscrowModel
 from tests.fakes.escrow_on_revm import EscrowOnRevm, split
-from tests.fakes.stake_model import RevertError
 
 TERMS = DelayTerms(60, 60)
 PURSE = 10**6
@@ -85,7 +84,8 @@ class DepositMachine(RuleBasedStateMachine):
             enough = 0 < amount <= self.real.token_balance(sender.address)
         else:
             used_first = False
-        done = self.both(
+        done = both(
+            happened,
             lambda: self.real.deposit_with_permit(sender.address, key, amount, deadline_s=deadline_s, permit=permit),
             lambda: self.model.deposit_with_permit(
                 sender.address, key, amount, deadline_s=deadline_s, permit=permit, now_s=self.now_s
@@ -113,7 +113,8 @@ class DepositMachine(RuleBasedStateMachine):
         if turn == 2:
             lane = STRANGERS
         purse = self.real.token_balance(PAYER.address)
-        done = self.both(
+        done = both(
+            happened,
             lambda: self.real.deposit_with_authorization(
                 sender.address, lane, amount, until_s=until_s, salt=salt, signature=signature
             ),
@@ -140,19 +141,6 @@ class DepositMachine(RuleBasedStateMachine):
         assert self.real.token_balance(self.real.domain.escrow) == sum(lane.balance for lane in lanes.values()), "I1"
         accounts = (PAYER.address, STRANGER.address, self.real.domain.escrow)
         assert sum(map(self.real.token_balance, accounts)) == 2 * PURSE, "I12"
-
-    def both(self, real: object, model: object) -> bool:
-        """Do a thing to both; whether they did it. They must refuse for the same reason."""
-        refusals = []
-        for act in (real, model):
-            try:
-                act()  # type: ignore[operator]
-                refusals.append("")
-            except RevertError as error:
-                refusals.append(str(error))
-        assert refusals[0] == refusals[1]
-        happened[refusals[0] or "accepted"] += 1
-        return not refusals[0]
 
 
 def test_signed_deposits_do_what_the_model_says() -> None:

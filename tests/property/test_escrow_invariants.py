@@ -10,10 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from ledger.create2 import DelayTerms
 from ledger.ports import LaneDeposit, LaneKey, LaneOnChain
 from ledger.voucher import ROW_BYTES, SessionKey, close_digest, release_digest, sign_voucher
-from tests.fakes.escrow_fuzz import fuzz
+from tests.fakes.escrow_fuzz import both, fuzz
 from tests.fakes.escrow_model import MAX_AMOUNT, EscrowModel
 from tests.fakes.escrow_on_revm import EVERYTHING, FUNDER, EscrowOnRevm
-from tests.fakes.stake_model import RevertError
 
 TERMS = DelayTerms(60, 60)
 EXIT_DELAY_S = TERMS.exit_delay_s
@@ -67,7 +66,7 @@ class EscrowMachine(RuleBasedStateMachine):
     def deposit(self, payer: int, payee: int, amount: int) -> None:
         key = lane_of(payer, payee)
         exit_before = self.real.lane(key).exit_at
-        self.both(lambda: self.real.deposit(key, amount), lambda: self.model.deposit(FUNDER, key, amount))
+        both(happened, lambda: self.real.deposit(key, amount), lambda: self.model.deposit(FUNDER, key, amount))
         assert self.real.lane(key).exit_at == exit_before, "I7"
 
     @rule(
@@ -82,7 +81,8 @@ class EscrowMachine(RuleBasedStateMachine):
             for other, payee, amount, steps in parts
         ]
         sender = PAYERS[payer].address
-        done = self.both(
+        done = both(
+            happened,
             lambda: self.real.deposit_many(deposits, step_s=TERMS.step_s, sender=sender),
             lambda: self.model.deposit_many(sender, deposits),
         )
@@ -93,7 +93,7 @@ class EscrowMachine(RuleBasedStateMachine):
         parties = [PAYERS[0].address, PAYEES[0].address, SESSIONS[0].address]
         parties[place] = bytes(20) if nobody else self.real.domain.escrow
         key = LaneKey(*parties)
-        self.both(lambda: self.real.deposit(key, amount), lambda: self.model.deposit(FUNDER, key, amount))
+        both(happened, lambda: self.real.deposit(key, amount), lambda: self.model.deposit(FUNDER, key, amount))
         assert self.real.lane(key).balance == 0, "A10"
 
     @rule(payer=payers, payee=payees, more=st.integers(0, 10**9), whose=st.sampled_from(["own", "own", "alien"]))
@@ -143,7 +143,8 @@ class EscrowMachine(RuleBasedStateMachine):
         purse = [OUTSIDER.address, PAYERS[0].address, bytes(20), self.real.domain.escrow][to]
         before = self.real.token_balance(account), self.real.token_balance(purse)
         promised = self.real.preview_redeem(account, rows)
-        done = self.both(
+        done = both(
+            happened,
             lambda: self.real.redeem_many_to(account, purse, rows),
             lambda: self.model.redeem_many(account, rows, to=purse),
         )
@@ -156,7 +157,8 @@ class EscrowMachine(RuleBasedStateMachine):
     def start_exit(self, payer: int, payee: int) -> None:
         key = lane_of(payer, payee)
         window_s = self.model.lane(key).delay_s
-        done = self.both(
+        done = both(
+            happened,
             lambda: self.real.start_exit(key.payer, key.payee, key.signer),
             lambda: self.model.start_exit(key.payer, key.payee, key.signer, self.now_s),
         )
@@ -167,7 +169,8 @@ class EscrowMachine(RuleBasedStateMachine):
     def cancel_exit(self, payer: int, payee: int, sender: str) -> None:
         key = lane_of(payer, payee)
         account = {"payer": key.payer, "payee": key.payee, "outsider": OUTSIDER.address}[sender]
-        self.both(
+        both(
+            happened,
             lambda: self.real.cancel_exit(account, key.payee, key.signer),
             lambda: self.model.cancel_exit(account, key.payee, key.signer),
         )
@@ -179,7 +182,7 @@ class EscrowMachine(RuleBasedStateMachine):
         # Just before, at, or just after the moment it is due.
         self.pass_time(max(0, self.model.lane(key).exit_at + wait - self.now_s))
         lane, before = self.model.lane(key), self.real.token_balance(key.payer)
-        done = self.both(lambda: self.real.finish_exit(key), lambda: self.model.finish_exit(key, self.now_s))
+        done = both(happened, lambda: self.real.finish_exit(key), lambda: self.model.finish_exit(key, self.now_s))
         # The model's clock, not the contract's, says when an exit is due.
         assert done == (lane.exit_at != 0 and self.now_s >= lane.exit_at), "I6, I8"
         if done:
@@ -208,7 +211,8 @@ class EscrowMachine(RuleBasedStateMachine):
         account = {"payer": key.payer, "payee": key.payee, "outsider": OUTSIDER.address}[sender]
         lane = self.model.lane(key)
         before = self.real.token_balance(key.payee), self.real.token_balance(key.payer)
-        done = self.both(
+        done = both(
+            happened,
             lambda: self.real.close_together(
                 account, key, cumulative=cumulative, deadline_s=deadline_s, signatures=(signatures[0], signatures[1])
             ),
@@ -249,7 +253,8 @@ class EscrowMachine(RuleBasedStateMachine):
         if forged:
             signature = signature[:1] + bytes([signature[1] ^ 1]) + signature[2:]
         before, lane = self.real.token_balance(key.payer), self.model.lane(key)
-        done = self.both(
+        done = both(
+            happened,
             lambda: self.real.release(key, new_balance=kept, deadline_s=deadline_s, signature=signature),
             lambda: self.model.release(
                 key.payer,
@@ -304,19 +309,6 @@ class EscrowMachine(RuleBasedStateMachine):
 
     def holders(self) -> list[bytes]:
         return [FUNDER, self.real.domain.escrow] + [key.address for key in (*PAYERS, *PAYEES, OUTSIDER)]
-
-    def both(self, real: object, model: object) -> bool:
-        """Do a thing to both; whether they did it. They must refuse for the same reason."""
-        refusals = []
-        for act in (real, model):
-            try:
-                act()  # type: ignore[operator]
-                refusals.append("")
-            except RevertError as error:
-                refusals.append(str(error))
-        assert refusals[0] == refusals[1]
-        happened[refusals[0] or "accepted"] += 1
-        return not refusals[0]
 
 
 def test_the_escrow_keeps_its_invariants_and_does_what_the_model_says() -> None:

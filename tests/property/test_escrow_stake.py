@@ -11,10 +11,10 @@ from msgspec import structs
 from ledger.create2 import DelayTerms
 from ledger.ports import Contradiction, LaneKey
 from ledger.voucher import SessionKey, sign_voucher
-from tests.fakes.escrow_fuzz import fuzz
+from tests.fakes.escrow_fuzz import both, fuzz
 from tests.fakes.escrow_model import EscrowModel
 from tests.fakes.escrow_on_revm import EVERYTHING, FUNDER, EscrowOnRevm
-from tests.fakes.stake_model import NOBODY, RevertError
+from tests.fakes.stake_model import NOBODY
 from tests.fakes.statements import statement_digest
 
 TERMS = DelayTerms(60, 60)
@@ -58,7 +58,7 @@ class StakeMachine(RuleBasedStateMachine):
     @rule(who=providers, amount=amounts)
     def add(self, who: int, amount: int) -> None:
         sender = PROVIDERS[who].address
-        done = self.both(lambda: self.real.add_stake(sender, amount), lambda: self.model.add_stake(sender, amount))
+        done = both(happened, lambda: self.real.add_stake(sender, amount), lambda: self.model.add_stake(sender, amount))
         if done:
             assert self.real.stake_of(sender).unlock_at == 0, "I13: new money stops a leave"
             self.unlocked_at.pop(who, None)
@@ -66,7 +66,7 @@ class StakeMachine(RuleBasedStateMachine):
     @rule(who=providers)
     def leave(self, who: int) -> None:
         sender = PROVIDERS[who].address
-        done = self.both(lambda: self.real.leave_stake(sender), lambda: self.model.leave_stake(sender, self.now_s))
+        done = both(happened, lambda: self.real.leave_stake(sender), lambda: self.model.leave_stake(sender, self.now_s))
         if done:
             self.unlocked_at[who] = self.now_s + STAKE_DELAY_S
 
@@ -76,7 +76,7 @@ class StakeMachine(RuleBasedStateMachine):
         self.pass_time(max(0, self.unlocked_at.get(who, self.now_s) + wait - self.now_s))
         sender = PROVIDERS[who].address
         stake, before = self.real.stake_of(sender), self.real.token_balance(sender)
-        done = self.both(lambda: self.real.take_stake(sender), lambda: self.model.take_stake(sender, self.now_s))
+        done = both(happened, lambda: self.real.take_stake(sender), lambda: self.model.take_stake(sender, self.now_s))
         # The test's own clock says when it is due.
         due = self.unlocked_at.get(who)
         assert done == (due is not None and self.now_s >= due), "I13"
@@ -112,7 +112,7 @@ class StakeMachine(RuleBasedStateMachine):
         proof = self.proof(PROVIDERS[who], kind=kind, subject=subject, sequence=sequence, bodies=bodies, tricks=tricks)
         sender = PROVIDERS[who].address if by_itself else REPORTER.address
         before, purse = self.real.stake_of(proof.provider), self.real.token_balance(sender)
-        done = self.both(lambda: self.real.slash(sender, proof), lambda: self.model.slash(sender, proof))
+        done = both(happened, lambda: self.real.slash(sender, proof), lambda: self.model.slash(sender, proof))
         if not done:
             assert self.real.stake_of(proof.provider) == before
             return
@@ -175,19 +175,6 @@ class StakeMachine(RuleBasedStateMachine):
         holders = [FUNDER, NOBODY, PAYER.address, REPORTER.address, self.real.domain.escrow]
         holders += [key.address for key in PROVIDERS]
         assert sum(map(self.real.token_balance, holders)) == self.total, "I12"
-
-    def both(self, real: object, model: object) -> bool:
-        """Do a thing to both; whether they did it. They must refuse for the same reason."""
-        refusals = []
-        for act in (real, model):
-            try:
-                act()  # type: ignore[operator]
-                refusals.append("")
-            except RevertError as error:
-                refusals.append(str(error))
-        assert refusals[0] == refusals[1]
-        happened[refusals[0] or "accepted"] += 1
-        return not refusals[0]
 
 
 def test_a_stake_is_held_and_lost_as_the_model_says() -> None:
