@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from node.cli.terminal import safe
+from node.quantities import format_gas
 
 
 def amount(value: object) -> str:
@@ -34,3 +35,9 @@ def not_drawn(settled: dict[str, Any] | None) -> str:
     found = settled or {}
     said = (("outstanding", "not drawn yet"), ("lost", "lost: the payer took it back before it was drawn"))
     return " · ".join(f"{amount(found[name])} {words}" for name, words in said if units(found.get(name)))
+
+
+def gas(value: object) -> str:
+    """Gas money of a view, decimal text of the coin's smallest part."""
+    text = str(value)
+    return format_gas(int(text)) if text.isascii() and text.isdigit() and len(text) <= 80 else safe(value)

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from copy import copy
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import click
 
 from market.errors import FabricError, InvalidRequest
-from node.cli.amounts import amount
+from node.cli.amounts import amount, gas
 from node.cli.node_access import connect
 from node.cli.options import Command, Group, current_session
 from node.cli.terminal import safe, table
 from node.cli.wallet_keys import create, import_, wallet_path
 from node.cli.wallet_money import deposit, history, payouts, withdraw
-
-_WEI_PER_ETHER = 10**18
 
 
 @click.group(cls=Group, invoke_without_command=True)
@@ -87,7 +84,7 @@ def _print(view: dict[str, Any]) -> None:
         return
     print(f"balance   {amount(view['tokens'])} tokens")
     print(f"held      {amount(view.get('held'))} tokens in lanes")
-    print(f"gas       {format_gas(view.get('gas'))}")
+    print(f"gas       {gas(view.get('gas'))}")
     if view.get("payout_to"):
         print(f"owner     {safe(view['payout_to'])} gets the earnings ('cfab wallet payouts')")
     if view.get("left_today"):
@@ -126,13 +123,3 @@ def need_wallet(path: Path) -> Path:
         fix = "cfab wallet create"
         raise InvalidRequest("there is no wallet here yet", code="no_wallet", fix=fix, where=str(path))
     return path
-
-
-def format_gas(wei: object) -> str:
-    """Gas money for people, in the chain's own coin: as many decimals as it takes to see that there is some."""
-    try:
-        ether = Decimal(str(wei)) / _WEI_PER_ETHER
-    except ArithmeticError:
-        return safe(wei)
-    digits = f"{ether:.6f}" if ether >= Decimal("0.000001") or not ether else "less than 0.000001"
-    return f"{digits} of the chain's coin (ether)"
