@@ -173,7 +173,8 @@ class RequesterDesk:
 
         Raises:
             InvalidRequest: an input cannot be read, the job is too large to travel, or too many jobs are active.
-            Unavailable: the journal could not be written; nothing was queued.
+            Unavailable: the journal could not be written, nothing was queued; or ``stopping``: the node ends meanwhile,
+                and the job, which is written down, begins with the next start.
         """
         if len(self.jobs) + request.machines > MAX_ACTIVE_JOBS or self._nursery is None:
             raise InvalidRequest("this node has too many active jobs", code="too_many_jobs", fix="wait for one to end")
@@ -185,10 +186,17 @@ class RequesterDesk:
             self._adopt(job)
             if gang is not None:
                 gang.join(job, rank)
-        for job in jobs:
-            self._nursery.start_soon(self._run, job)
-        if gang is not None:
-            self._nursery.start_soon(gang.stand_together, self.cancel)
+        try:
+            for job in jobs:
+                self._nursery.start_soon(self._run, job)
+            if gang is not None:
+                self._nursery.start_soon(gang.stand_together, self.cancel)
+        except RuntimeError:  # how trio says that a nursery has ended
+            raise Unavailable(
+                "the node is stopping; the job is written down and begins with the next start",
+                code="stopping",
+                fix="cfab up",
+            ) from None
         return [job.job_id for job in jobs]
 
     async def award_file(self, job_id: str) -> bytes:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import trio
 
-from market.errors import BrokenInvariant
+from market.errors import BrokenInvariant, Unavailable
 from market.money import amount_due
 from node.job_journal import LEASED, PREFIX, SUBMITTED, Submitted, history, state_of
 from tests.fakes.memory_engine import MemoryEngine
@@ -45,6 +45,9 @@ async def _submit(buyer: Participant, luck: random.Random) -> None:
                         await buyer.node.buying.desk.cancel(one)
         except (trio.BrokenResourceError, AssertionError, BrokenInvariant):
             continue  # the node died meanwhile; what it was told may be on its disk
+        except Unavailable as error:
+            if error.code != "stopping":
+                raise
 
 
 def _gangs(buyer: Participant) -> list[dict[str, bool]]:
