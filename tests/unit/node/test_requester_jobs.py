@@ -276,3 +276,12 @@ async def test_a_disk_that_is_full_in_the_auction_delays_the_job(
         desk.journal.full = False
         desk.offer()
         assert state_of(await desk.until_done(job_id)) in ("cancelled", "failed")
+
+
+async def test_a_job_handed_to_a_node_that_stops_is_on_disk_and_says_so(autojump_clock: MockClock, tmp_path: Path):
+    async with a_desk(tmp_path) as desk:
+        pass
+    with pytest.raises(Unavailable) as refused:
+        await desk.desk.submit(PLAIN)
+    assert refused.value.code == "stopping"
+    assert await desk.journal.streams("job/")
